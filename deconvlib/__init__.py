@@ -1,0 +1,1 @@
+"""Train image classifiers with deconvolution, and see in pixels what they have learned."""
