@@ -1,0 +1,78 @@
+"""The only file that knows TensorFlow, JAX and Torch: a quiet import, and vector–Jacobian products.
+
+Import it before Keras: TensorFlow writes two lines of log to the process' standard error before its own log level is in
+force, and a notebook would keep them.
+"""
+
+import contextlib
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+@contextlib.contextmanager
+def _silent_stderr():
+    """File descriptor 2 closed to what is not Python's; a Python error still comes through as an exception."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+with _silent_stderr():
+    import keras
+
+NAME = keras.backend.backend()
+if NAME == "tensorflow":
+    import tensorflow
+elif NAME == "jax":
+    import jax
+elif NAME == "torch":
+    import torch
+
+
+def vjp(function, x):
+    """(function(x), pull): `pull(v)` is v · ∂function/∂x, of the shape of x.
+
+    x: one tensor or a list of tensors, as keras.ops makes them; `function` takes it and returns one tensor.
+    """
+    if NAME == "tensorflow":
+        tape = tensorflow.GradientTape(watch_accessed_variables=False)
+        with tape:
+            tape.watch(x)
+            y = function(x)
+        return y, lambda v: tape.gradient(y, x, output_gradients=v, unconnected_gradients="zero")
+    if NAME == "jax":
+        y, pull = jax.vjp(function, x)
+        return y, lambda v: pull(v)[0]
+    if NAME == "torch":
+        leaves = [t.detach().requires_grad_() for t in (x if isinstance(x, list) else [x])]
+        with torch.enable_grad():
+            y = function(leaves if isinstance(x, list) else leaves[0])
+
+        def pull(v):
+            gradients = torch.autograd.grad(y, leaves, grad_outputs=v, allow_unused=True, materialize_grads=True)
+            return list(gradients) if isinstance(x, list) else gradients[0]
+
+        return y, pull
+    raise RuntimeError(f"Keras backend {NAME!r} has no gradients; use tensorflow, jax or torch")
+
+
+def gradients(model, images, labels):
+    """d(mean cross-entropy)/d(weights) of every trainable weight of a classifier, as a list of arrays.
+
+    images: float32 (n, h, w, c) in [0, 1]; labels: integers (n,). Dropout and augmentation are off.
+    """
+    weights = [weight.value for weight in model.trainable_variables]
+    others = [weight.value for weight in model.non_trainable_variables]
+
+    def loss(weights):
+        probabilities, _ = model.stateless_call(weights, others, images, training=False)
+        return keras.ops.mean(keras.losses.sparse_categorical_crossentropy(labels, probabilities))
+
+    value, pull = vjp(loss, weights)
+    return [keras.ops.convert_to_numpy(gradient) for gradient in pull(keras.ops.ones_like(value))]

@@ -1,0 +1,95 @@
+"""keras.Model -> its operations in the order they run, nested models opened: what every analysis walks over."""
+
+import difflib
+from typing import NamedTuple
+
+from deconvlib.backend import keras
+
+
+class Step(NamedTuple):
+    """One call of one operation: a layer, or a function of keras.ops."""
+
+    name: str  # as the user sees it; inside a nested model "outer/inner"
+    operation: keras.Operation
+    node: object  # Keras' record of the call: its input tensors, arguments and outputs
+
+
+def steps(model: keras.Model, prefix: str = "") -> list[Step]:
+    """Every operation of `model` in the order of computation, those of nested models in their place.
+
+    A layer called several times appears once for each call. Raises TypeError for a model without a graph.
+    """
+    function = _function(model)
+    found = []
+    for depth in sorted(function._nodes_by_depth, reverse=True):
+        for node in function._nodes_by_depth[depth]:
+            if node.is_input:
+                continue
+            if isinstance(node.operation, keras.Model):
+                found += steps(node.operation, f"{prefix}{node.operation.name}/")
+            else:
+                found.append(Step(prefix + node.operation.name, node.operation, node))
+    return found
+
+
+def run(model: keras.Model, inputs, call, until: str | None = None):
+    """The output of layer `until` (of the model where None), each operation evaluated by `call`.
+
+    call(step, *arguments) returns the operation's output; the arguments are tensors, or whatever `inputs` and `call`
+    deal in: shapes, intervals, receptive fields.
+    """
+    outcome = _run(model, inputs, call, until, "")
+    return outcome.value if isinstance(outcome, _Reached) else outcome
+
+
+class _Reached(NamedTuple):
+    value: object
+
+
+def _run(model, inputs, call, until, prefix):
+    function = _function(model)
+    values = {id(tensor): value for tensor, value in zip(function.inputs, keras.tree.flatten(inputs), strict=True)}
+    for depth in sorted(function._nodes_by_depth, reverse=True):
+        for node in function._nodes_by_depth[depth]:
+            if node.is_input:
+                continue
+            arguments, keywords = node.arguments.fill_in(values)
+            name = prefix + node.operation.name
+            if isinstance(node.operation, keras.Model):
+                output = _run(node.operation, arguments[0], call, until, name + "/")
+                if isinstance(output, _Reached):
+                    return output
+            else:
+                output = call(Step(name, node.operation, node), *arguments, **keywords)
+            if name == until:
+                return _Reached(output)
+            for tensor, value in zip(node.outputs, keras.tree.flatten(output), strict=True):
+                values[id(tensor)] = value
+    outputs = [values[id(tensor)] for tensor in function.outputs]
+    return keras.tree.pack_sequence_as(function._outputs_struct, outputs)
+
+
+def find(model: keras.Model, layer: str) -> Step:
+    """The step whose name is `layer`. Raises ValueError that names the layers with feature maps, nearest first."""
+    every = steps(model)
+    for step in every:
+        if step.name == layer:
+            return step
+    names = [step.name for step in every if len(step.node.outputs[0].shape) == 4]
+    near = difflib.get_close_matches(layer, names, n=1)
+    hint = f"did you mean {near[0]!r}? Its" if near else "its"
+    listed = ", ".join(map(repr, names))
+    raise ValueError(f"layer {layer!r} is not in this model; {hint} layers with feature maps are {listed}")
+
+
+def _function(model):
+    if isinstance(model, keras.Sequential):
+        if not model.built or model._functional is None:
+            raise TypeError(f"model {model.name!r} is not built; begin it with keras.Input(shape)")
+        return model._functional
+    if not hasattr(model, "_nodes_by_depth"):
+        raise TypeError(
+            f"model {model.name!r} is a {type(model).__name__} without a graph of layers; rebuild it with the functional "
+            "API, keras.Model(inputs, outputs), or pass the part of it that is functional"
+        )
+    return model

@@ -1,0 +1,209 @@
+"""Hyperparameters -> keras.Model: the networks that the notebooks train.
+
+Every model takes float32 images in [0, 1], (n, height, width, channels), and rescales them itself, so that a saved model
+carries its preprocessing. Its last two layers are `logits` and `softmax`. Layers are named and numbered as the text
+names them: conv1, norm1, relu1, pool1, ..., deconv1, ..., dense1.
+"""
+
+import difflib
+
+import numpy as np
+import pandas as pd
+
+from deconvlib.backend import keras
+
+POOLINGS = {"max": keras.layers.MaxPooling2D, "average": keras.layers.AveragePooling2D}
+DECODERS = ("none", "transposed")
+NORMALIZATIONS = ("none", "batch")
+
+
+def classifier(
+    image_shape: tuple[int, int, int],
+    num_classes: int,
+    filters: tuple[int, ...] = (32, 64, 128),
+    convolutions: int = 1,
+    kernel_size: int = 3,
+    strides: int = 1,
+    padding: str = "same",
+    activation: str = "relu",
+    pooling: str = "max",
+    normalization: str = "none",
+    decoder: str = "none",
+    decoder_filters: tuple[int, ...] = (64, 32),
+    decoder_kernel_size: int = 4,
+    decoder_strides: int = 2,
+    dense_units: int = 64,
+    dropout: float = 0.0,
+    l1: float = 0.0,
+    l2: float = 0.0,
+    seed: int = 0,
+) -> keras.Model:
+    """A classifier: stages of convolution and pooling, a decoder of transposed convolutions, a dense layer.
+
+    filters: channels of each stage; a stage is `convolutions` times (convolution, normalization, activation), the first
+        of them with `strides`, and then a 2 × 2 pooling that halves height and width (rounded down).
+    decoder: "none", or "transposed": one Conv2DTranspose for each of `decoder_filters`, "same" padding, so that each
+        multiplies height and width by `decoder_strides`. A kernel divisible by the stride leaves no checkerboard
+        (Odena et al. 2016), hence 4 and 2.
+    activation: any name that Keras knows; pooling: "max" or "average"; normalization: "none" or "batch".
+    dense_units: width of the hidden dense layer; 0 leaves it out. dropout: share in [0, 1) dropped before each dense
+        layer. l1, l2: penalties on the kernels. seed: initial weights (Glorot uniform) and dropout.
+
+    Raises ValueError for a name or number that cannot work, and says what would.
+    """
+    known("pooling", pooling, POOLINGS)
+    known("decoder", decoder, DECODERS)
+    known("normalization", normalization, NORMALIZATIONS)
+    known("padding", padding, ("same", "valid"))
+    _check_activation(activation)
+    _check_numbers(image_shape, num_classes, filters, convolutions, kernel_size, strides, dropout, l1, l2)
+    if decoder != "none":
+        _check_positive("decoder_filters", *decoder_filters)
+        _check_positive("decoder_kernel_size and decoder_strides", decoder_kernel_size, decoder_strides)
+    penalty = keras.regularizers.L1L2(l1, l2) if l1 or l2 else None
+    count = {"conv": 0, "deconv": 0}
+    seeds = iter(np.random.default_rng(seed).integers(2**31, size=1000).tolist())
+
+    def weights():
+        return {"kernel_initializer": keras.initializers.GlorotUniform(next(seeds)), "kernel_regularizer": penalty}
+
+    def convolve(x, layer, kind, **settings):
+        """A (transposed) convolution, its normalization and its activation; fused to one layer where they can be."""
+        count[kind] += 1
+        index = count[kind] if kind == "conv" else f"_{kind}{count[kind]}"
+        name = f"{kind}{count[kind]}"
+        if normalization == "none":
+            return layer(name=name, activation=activation, **weights(), **settings)(x)
+        x = layer(name=name, use_bias=False, **weights(), **settings)(x)
+        x = keras.layers.BatchNormalization(name=f"norm{index}")(x)
+        return keras.layers.Activation(activation, name=f"{activation}{index}")(x)
+
+    images = keras.Input(image_shape, name="images")
+    x = keras.layers.Rescaling(2.0, offset=-1.0, name="rescale")(images)  # [0, 1] -> [-1, 1]: centred, as in the paper
+    for stage, width in enumerate(filters, start=1):
+        for step in range(convolutions):
+            _check_fits(x, stage, "convolve", kernel_size if padding == "valid" else 1, image_shape, filters)
+            settings = {"filters": width, "kernel_size": kernel_size, "strides": strides if step == 0 else 1}
+            x = convolve(x, keras.layers.Conv2D, "conv", padding=padding, **settings)
+        _check_fits(x, stage, "halve", 2, image_shape, filters)
+        x = POOLINGS[pooling](2, name=f"pool{stage}")(x)
+    if decoder == "transposed":
+        for width in decoder_filters:
+            settings = {"filters": width, "kernel_size": decoder_kernel_size, "strides": decoder_strides}
+            x = convolve(x, keras.layers.Conv2DTranspose, "deconv", padding="same", **settings)
+    x = keras.layers.Flatten(name="flatten")(x)
+    if dense_units:
+        x = keras.layers.Dropout(dropout, seed=next(seeds), name="dropout1")(x) if dropout else x
+        x = keras.layers.Dense(dense_units, activation=activation, **weights(), name="dense1")(x)
+    x = keras.layers.Dropout(dropout, seed=next(seeds), name="dropout2")(x) if dropout else x
+    x = keras.layers.Dense(num_classes, **weights(), name="logits")(x)
+    # float32 also under mixed precision: a softmax of many classes underflows in 16 bits
+    return keras.Model(images, keras.layers.Softmax(name="softmax", dtype="float32")(x), name="classifier")
+
+
+def tutorial(image_shape: tuple[int, int, int], num_classes: int, seed: int = 0) -> keras.Model:
+    """The tutorial's network made to run: its layers and settings, in the order of its text.
+
+    Convolutions of 32, 64, 128 filters, 3 × 3, unpadded, ReLU, each with a 2 × 2 max pooling; transposed convolutions
+    of 10, 32, 3 filters, 3 × 3, stride 1; flatten; dense 64; one output a class. The listing itself cannot run: it
+    applies transposed convolutions to a flattened vector and ends in 3 channels.
+    """
+    return classifier(
+        image_shape,
+        num_classes,
+        padding="valid",
+        decoder="transposed",
+        decoder_filters=(10, 32, 3),
+        decoder_kernel_size=3,
+        decoder_strides=1,
+        seed=seed,
+    )
+
+
+def layer_table(model: keras.Model) -> pd.DataFrame:
+    """One row a layer: name, kind, output shape without the batch, parameters, FLOPs for one image.
+
+    FLOPs are 2 × the multiply–adds of convolutions, transposed convolutions and dense layers; the rest is small beside.
+    """
+    return pd.DataFrame(
+        {
+            "layer": layer.name,
+            "kind": type(layer).__name__,
+            "shape": tuple(layer.output.shape[1:]),
+            "parameters": layer.count_params(),
+            "FLOPs": _flops(layer),
+        }
+        for layer in model.layers
+        if not isinstance(layer, keras.layers.InputLayer)
+    )
+
+
+def _flops(layer):
+    kernels = [weight.shape for weight in layer.weights if weight.name.endswith("kernel")]
+    # A convolution uses each weight once for each output position, a transposed one once for each input position.
+    shape = layer.input.shape if "Transpose" in type(layer).__name__ else layer.output.shape
+    return 2 * sum(int(np.prod(kernel)) for kernel in kernels) * int(np.prod(shape[1:-1]))
+
+
+def as_input(model: keras.Model, images: np.ndarray) -> np.ndarray:
+    """Images as `model` takes them: float32; uint8 pixels become [0, 1], floats stay as they are.
+
+    images: (n, height, width, channels), n ≥ 1. Raises ValueError for another shape, no image, or a NaN.
+    """
+    images = np.asarray(images)
+    shape = model.input_shape[1:]
+    fits = images.ndim == 4 and all(want in (None, got) for want, got in zip(shape, images.shape[1:], strict=True))
+    if not fits or not len(images):
+        wanted = ", ".join("any" if size is None else str(size) for size in shape)
+        raise ValueError(f"images of shape {images.shape} do not fit this model; it takes (n, {wanted}), n at least 1")
+    floats = images.astype(np.float32) / 255 if images.dtype == np.uint8 else images.astype(np.float32, copy=False)
+    if not np.isfinite(floats).all():
+        bad = int(np.flatnonzero(~np.isfinite(floats).all(axis=(1, 2, 3)))[0])
+        raise ValueError(f"image {bad} holds NaN or infinity")
+    return floats
+
+
+def known(what: str, name: str, names) -> str:
+    """`name` itself, where it is one of `names`; else a ValueError that lists them, the nearest first."""
+    if name in names:
+        return name
+    near = difflib.get_close_matches(str(name), names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else "."
+    raise ValueError(f"{what} {name!r} is not known{hint} Known: {', '.join(map(repr, names))}")
+
+
+def _check_activation(activation):
+    try:
+        keras.activations.get(activation)
+    except ValueError:
+        names = (name for name in dir(keras.activations) if name.islower() and not name.startswith("_"))
+        known("activation", activation, [name for name in names if name not in ("get", "serialize", "deserialize")])
+
+
+def _check_positive(what, *numbers):
+    if not numbers or any(not isinstance(number, int) or number < 1 for number in numbers):
+        raise ValueError(f"{what} must be whole numbers of 1 or more, not {numbers}")
+
+
+def _check_numbers(image_shape, num_classes, filters, convolutions, kernel_size, strides, dropout, l1, l2):
+    _check_positive("image_shape (height, width, channels)", *image_shape)
+    if len(image_shape) != 3:
+        raise ValueError(f"image_shape must be (height, width, channels), not {image_shape}")
+    _check_positive("filters", *filters)
+    _check_positive("convolutions, kernel_size and strides", convolutions, kernel_size, strides)
+    if num_classes < 2:
+        raise ValueError(f"num_classes must be 2 or more, not {num_classes}")
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout must lie in [0, 1), not {dropout}")
+    if l1 < 0 or l2 < 0:
+        raise ValueError(f"l1 and l2 must not be negative, not {l1} and {l2}")
+
+
+def _check_fits(x, stage, verb, least, image_shape, filters):
+    height, width = x.shape[1:3]
+    if min(height, width) < least:
+        raise ValueError(
+            f"stage {stage} cannot {verb} a map of {height} × {width}: images of {image_shape[0]} × {image_shape[1]} are "
+            f"too small for {len(filters)} stages with these settings; use {stage - 1} stages, padding='same', or larger "
+            "images"
+        )

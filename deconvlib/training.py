@@ -1,0 +1,316 @@
+"""Model + Dataset -> history of the training, and what the trained model gets right and wrong."""
+
+import hashlib
+import json
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import confusion_matrix
+from sklearn.model_selection import train_test_split
+from sklearn.utils.class_weight import compute_class_weight
+
+from deconvlib import backend, models
+from deconvlib.backend import keras
+from deconvlib.data import Dataset
+
+OPTIMIZERS = {
+    "adam": keras.optimizers.Adam,
+    "adamw": keras.optimizers.AdamW,
+    "rmsprop": keras.optimizers.RMSprop,
+    "sgd": keras.optimizers.SGD,
+}
+SCHEDULES = ("constant", "cosine")
+PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
+PROBE = 256  # training images on which gradient norms are measured
+
+
+def fit(
+    model: keras.Model,
+    dataset: Dataset,
+    epochs: int = 10,
+    batch_size: int = 64,
+    optimizer: str = "adam",
+    learning_rate: float = 1e-3,
+    schedule: str = "constant",
+    weight_decay: float = 0.0,
+    augmentation: tuple[keras.layers.Layer, ...] = (),
+    class_weight: str | None = None,
+    validation: float = 0.0,
+    patience: int = 0,
+    precision: str = "float32",
+    gradient_norms: bool = False,
+    backup_dir: str | Path | None = None,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Train `model` in place; returns one row an epoch: epoch, loss, accuracy, val_loss, val_accuracy, learning_rate,
+    seconds, and with `gradient_norms` one column gradient/<layer> each, measured on 256 training images.
+
+    optimizer: "adam", "adamw", "rmsprop" or "sgd" (momentum 0.9, Nesterov). schedule: "constant", or "cosine": up from a
+        tenth of `learning_rate` over the first fifth of the steps, then along a cosine to 0.
+    augmentation: Keras layers applied to the training images only; the model itself stays without them.
+    class_weight: "balanced" weights classes by 1 / size.
+    validation: share of the training images held out, whose loss and accuracy are the val_ columns; with 0 they are the
+        test set's, to be watched, never chosen by. patience: stop after so many epochs without a lower val_loss; asks
+        for `validation`, since stopping is a choice.
+    precision: what layers compute in while training; the model is float32 again afterwards.
+    backup_dir: a fit that was killed goes on here after its last finished epoch and ends with the same history; a folder
+        left by a fit with other settings, data or weights starts anew. Removed at the end.
+    seed: order of the images, and the split. Initial weights and dropout take theirs when the model is built.
+
+    Prints one line an epoch with the time left. Raises ValueError for settings that cannot work; FloatingPointError with
+    its step where the loss is no longer a number, the model then keeping the weights of the last whole epoch.
+    """
+    _check(model, dataset, epochs, batch_size, optimizer, learning_rate, schedule, class_weight, validation, patience)
+    models.known("precision", precision, PRECISIONS)
+    settings = {name: value for name, value in locals().items() if isinstance(value, str | int | float | None)}
+    images, labels, held_out = dataset.x_train, dataset.y_train, (dataset.x_test, dataset.y_test)
+    if validation:
+        images, *held_out, labels = _split(images, labels, validation, seed)
+    batches = _Batches(images, labels, batch_size, seed)
+    trainer = keras.Sequential([keras.Input(model.input_shape[1:]), *augmentation, model])
+    log = _Log(model, epochs, len(batches), patience, "validation" if validation else "test")
+    callbacks = [log, _Epochs(batches)]
+    if gradient_norms:
+        callbacks.insert(0, _GradientNorms(model, models.as_input(model, images[:PROBE]), labels[:PROBE]))
+    if backup_dir:
+        settings |= {"backup_dir": None, "augmentation": [layer.get_config() for layer in augmentation]}
+        log.resume(Path(backup_dir), _fingerprint(model, dataset, settings))
+        callbacks.append(keras.callbacks.BackupAndRestore(backup_dir))
+    weights = None
+    if class_weight:
+        present = np.unique(labels)
+        weights = dict(zip(present, compute_class_weight(class_weight, classes=present, y=labels), strict=True))
+    with _precision(trainer, precision):
+        trainer.compile(
+            optimizer=_optimizer(optimizer, learning_rate, schedule, weight_decay, epochs * len(batches)),
+            loss="sparse_categorical_crossentropy",
+            metrics=["accuracy"],
+        )
+        trainer.fit(
+            batches,
+            epochs=epochs,
+            validation_data=_Batches(*held_out, 500),
+            class_weight=weights,
+            callbacks=callbacks,
+            verbose=0,
+        )
+    return pd.DataFrame(log.rows)
+
+
+class Evaluation(NamedTuple):
+    """What a classifier does on test images. n images, K classes; shares and probabilities in [0, 1]."""
+
+    accuracy: float
+    balanced_accuracy: float  # mean of `per_class`: every class counts the same
+    per_class: np.ndarray  # (K,) share of each class' images that is right
+    confusion: np.ndarray  # (K, K) counts; row: truth, column: prediction
+    predicted: np.ndarray  # (n,) class
+    confidence: np.ndarray  # (n,) probability of the predicted class
+    calibration: pd.DataFrame  # ten bins of confidence: confidence, accuracy, count
+    calibration_error: float  # expected calibration error: mean |confidence − accuracy| over the bins, by count
+    mistakes: np.ndarray  # numbers of the wrong images, most confident first
+
+
+def evaluate(model: keras.Model, dataset: Dataset, batch_size: int = 500) -> Evaluation:
+    """How `model` does on the test images of `dataset`. Raises ValueError where its classes are not the dataset's.
+
+    Calibration as in Guo et al. 2017, with ten bins of equal width.
+    """
+    if model.output_shape[-1] != dataset.num_classes:
+        raise ValueError(f"the model has {model.output_shape[-1]} classes, {dataset.name} has {dataset.num_classes}")
+    probabilities = model.predict(_Batches(dataset.x_test, dataset.y_test, batch_size), verbose=0)
+    predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    right = predicted == dataset.y_test
+    confusion = confusion_matrix(dataset.y_test, predicted, labels=range(dataset.num_classes))
+    with np.errstate(invalid="ignore"):  # a class without test images has no accuracy
+        per_class = np.diag(confusion) / confusion.sum(axis=1)
+    bins = np.minimum((confidence * 10).astype(int), 9)
+    calibration = pd.DataFrame({"bin": bins, "confidence": confidence, "accuracy": right}).groupby("bin")
+    calibration = calibration.agg(confidence=("confidence", "mean"), accuracy=("accuracy", "mean"), count=("bin", "size"))
+    gap = (calibration["confidence"] - calibration["accuracy"]).abs()
+    wrong = np.flatnonzero(~right)
+    return Evaluation(
+        accuracy=float(right.mean()),
+        balanced_accuracy=float(np.nanmean(per_class)),
+        per_class=per_class,
+        confusion=confusion,
+        predicted=predicted,
+        confidence=confidence,
+        calibration=calibration,
+        calibration_error=float((gap * calibration["count"]).sum() / len(right)),
+        mistakes=wrong[np.argsort(-confidence[wrong], kind="stable")],
+    )
+
+
+def _check(model, dataset, epochs, batch_size, optimizer, learning_rate, schedule, class_weight, validation, patience):
+    models.known("optimizer", optimizer, OPTIMIZERS)
+    models.known("schedule", schedule, SCHEDULES)
+    models.known("class_weight", class_weight, (None, "balanced"))
+    if model.input_shape[1:] != dataset.image_shape:
+        raise ValueError(f"the model takes images of {model.input_shape[1:]}, {dataset.name} has {dataset.image_shape}")
+    if model.output_shape[-1] != dataset.num_classes:
+        raise ValueError(f"the model has {model.output_shape[-1]} classes, {dataset.name} has {dataset.num_classes}")
+    if epochs < 1 or batch_size < 1:
+        raise ValueError(f"epochs and batch_size must be 1 or more, not {epochs} and {batch_size}")
+    if not learning_rate > 0:
+        raise ValueError(f"learning_rate must be above 0, not {learning_rate}")
+    if not 0 <= validation < 1:
+        raise ValueError(f"validation is a share of the training images in [0, 1), not {validation}")
+    if patience and not validation:
+        raise ValueError("patience stops by the validation loss: hold images out for it, validation=0.1 for instance")
+
+
+def _split(images, labels, share, seed):
+    """(training images, held-out images, held-out labels, training labels), every class in proportion."""
+    kept, held = train_test_split(np.arange(len(images)), test_size=share, stratify=labels, random_state=seed)
+    return images[kept], images[held], labels[held], labels[kept]
+
+
+def _optimizer(name, learning_rate, schedule, weight_decay, steps):
+    if schedule == "cosine":
+        warm = steps // 5
+        learning_rate = keras.optimizers.schedules.CosineDecay(
+            learning_rate / 10, steps - warm, warmup_target=learning_rate, warmup_steps=warm
+        )
+    extra = {"momentum": 0.9, "nesterov": True} if name == "sgd" else {}
+    return OPTIMIZERS[name](learning_rate, weight_decay=weight_decay or None, **extra)
+
+
+@contextmanager
+def _precision(trainer, precision):
+    """The model's layers compute in `precision` meanwhile; its weights are float32 throughout."""
+    layers = [layer for layer in trainer._flatten_layers() if layer.name != "softmax"]
+    before = [layer.dtype_policy for layer in layers]
+    try:
+        for layer in layers:
+            layer.dtype_policy = precision
+        yield
+    finally:
+        for layer, policy in zip(layers, before, strict=True):
+            layer.dtype_policy = policy
+
+
+class _Batches(keras.utils.PyDataset):
+    """Batches of float images in [0, 1], in an order that depends on seed and epoch alone, so that a fit can resume.
+
+    The images stay uint8 in memory until their batch is due. Without a seed the order is as stored.
+    """
+
+    def __init__(self, images, labels, batch_size, seed=None):
+        super().__init__()
+        self.images, self.labels, self.batch_size, self.seed = images, labels, batch_size, seed
+        self.order = np.arange(len(images))
+
+    def shuffle(self, epoch):
+        self.order = np.random.default_rng([self.seed, epoch]).permutation(len(self.images))
+
+    def __len__(self):
+        return -(-len(self.images) // self.batch_size)
+
+    def __getitem__(self, index):
+        chosen = self.order[index * self.batch_size : (index + 1) * self.batch_size]
+        return self.images[chosen].astype(np.float32) / 255, self.labels[chosen]
+
+
+class _Epochs(keras.callbacks.Callback):
+    def __init__(self, batches):
+        super().__init__()
+        self.batches = batches
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.batches.shuffle(epoch)
+
+
+class _GradientNorms(keras.callbacks.Callback):
+    """Adds to each epoch's logs the Euclidean norm of the loss' gradient at each layer's kernel."""
+
+    def __init__(self, model, images, labels):
+        super().__init__()
+        self.network, self.images, self.labels = model, images, labels
+
+    def on_epoch_end(self, epoch, logs=None):
+        gradients = backend.gradients(self.network, self.images, self.labels)
+        for weight, gradient in zip(self.network.trainable_variables, gradients, strict=True):
+            layer, name = weight.path.split("/")[-2:]
+            if name == "kernel":
+                logs[f"gradient/{layer}"] = float(np.linalg.norm(gradient))
+
+
+class _Log(keras.callbacks.Callback):
+    """Keeps the rows of the history, prints them, stops by patience, and refuses a loss that is not a number."""
+
+    def __init__(self, model, epochs, steps, patience, watched):
+        super().__init__()
+        self.network, self.epochs, self.steps = model, epochs, steps
+        self.patience, self.watched = patience, watched
+        self.rows, self.good, self.file = [], model.get_weights(), None
+
+    def resume(self, folder, fingerprint):
+        """Take up the rows of an interrupted fit with the same fingerprint; clear the folder of any other."""
+        mark, self.file = folder / "fingerprint.txt", folder / "history.csv"
+        if not (mark.exists() and mark.read_text() == fingerprint):
+            for path in folder.glob("*"):
+                path.unlink()
+            folder.mkdir(parents=True, exist_ok=True)
+            mark.write_text(fingerprint)
+
+    def on_train_begin(self, logs=None):
+        self.begun = time.perf_counter()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch and not self.rows:  # Keras restored the weights of an interrupted fit
+            self.rows = pd.read_csv(self.file)[:epoch].to_dict("records")
+            self.good = self.network.get_weights()
+            print(f"resumed after epoch {epoch} of {self.epochs}", flush=True)
+        self.epoch, self.epoch_begun, self.announced = epoch, time.perf_counter(), epoch > 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        if not np.isfinite(logs["loss"]):
+            self.network.set_weights(self.good)
+            raise FloatingPointError(
+                f"the loss is {logs['loss']} at step {batch + 1} of epoch {self.epoch + 1}; the model keeps its weights of "
+                f"the end of epoch {self.epoch}. A smaller learning_rate usually helps"
+            )
+        spent = time.perf_counter() - self.epoch_begun
+        if not self.announced and spent > 10 and batch > 10:
+            self.announced = True
+            whole = spent / (batch + 1) * self.steps
+            print(f"about {_duration(whole)} an epoch, {_duration(whole * self.epochs)} in all", flush=True)
+
+    def on_epoch_end(self, epoch, logs=None):
+        now = time.perf_counter()
+        rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        logs = {name: float(value) for name, value in logs.items()}
+        row = {name: logs.pop(name) for name in ("loss", "accuracy", "val_loss", "val_accuracy")}
+        row = {"epoch": epoch + 1, **row, "learning_rate": rate, "seconds": now - self.epoch_begun, **logs}
+        self.rows.append(row)
+        self.good = self.network.get_weights()
+        if self.file:
+            pd.DataFrame(self.rows).to_csv(self.file, index=False)
+        left = np.mean([row["seconds"] for row in self.rows]) * (self.epochs - epoch - 1)
+        print(
+            f"epoch {epoch + 1:{len(str(self.epochs))}d}/{self.epochs}   loss {row['loss']:.3f}   "
+            f"accuracy {row['accuracy']:.3f}   {self.watched} {row['val_accuracy']:.3f}   "
+            f"{_duration(row['seconds'])}" + (f", about {_duration(left)} left" if left else ""),
+            flush=True,
+        )
+        best = min(range(len(self.rows)), key=lambda index: self.rows[index]["val_loss"])
+        if self.patience and len(self.rows) - 1 - best >= self.patience:
+            print(f"stopped: no lower {self.watched} loss in {self.patience} epochs", flush=True)
+            self.model.stop_training = True
+
+
+def _duration(seconds):
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+def _fingerprint(model, dataset, settings):
+    """What must be the same for an interrupted fit to go on: settings, architecture, initial weights and data."""
+    digest = hashlib.blake2b(json.dumps([settings, model.to_json()], sort_keys=True, default=str).encode())
+    for array in (*model.get_weights(), dataset.x_train, dataset.y_train):
+        digest.update(np.ascontiguousarray(array))
+    return digest.hexdigest()
