@@ -126,6 +126,18 @@ def coverage(model: keras.Model, layer: str) -> pd.DataFrame:
     return pd.DataFrame(found, columns=["layer", "function", "covered"])
 
 
+def rectified_convolutions(model: keras.Model) -> list[str]:
+    """The layers in which the feature maps of a convolution appear rectified: itself, or the first rectifier after it."""
+    found, waiting = [], False
+    for step in graph.steps(model):
+        _, rectifier = _nonlinearity(step)
+        waiting = waiting or "Conv" in type(step.operation).__name__
+        if waiting and isinstance(rectifier, Rectifier):
+            found.append(step.name)
+            waiting = False
+    return found
+
+
 def _project(model, images, layer, rule, seed):
     forward = _forward(model, layer, rule)
     projections = np.empty(images.shape, np.float32)
@@ -213,7 +225,7 @@ def _activation_of(operation):
 def _bare(operation):
     """The operation without its activation: a second face of the same layer, with the same weights."""
     if not hasattr(operation, "activation") or type(operation).__name__ == "Activation":
-        return lambda x: x
+        return lambda x, **_: x  # Keras passes a softmax its mask
     # not copy.copy, which Keras answers with a saved and reloaded layer; not __setattr__, which would track the change
     bare = object.__new__(type(operation))
     bare.__dict__.update(operation.__dict__)

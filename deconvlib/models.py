@@ -75,7 +75,8 @@ def classifier(
         if normalization == "none":
             return layer(name=name, activation=activation, **weights(), **settings)(x)
         x = layer(name=name, use_bias=False, **weights(), **settings)(x)
-        x = keras.layers.BatchNormalization(name=f"norm{index}")(x)
+        # Keras' momentum of 0.99 averages over hundreds of steps, more than a short training has
+        x = keras.layers.BatchNormalization(momentum=0.9, name=f"norm{index}")(x)
         return keras.layers.Activation(activation, name=f"{activation}{index}")(x)
 
     images = keras.Input(image_shape, name="images")
@@ -118,6 +119,15 @@ def tutorial(image_shape: tuple[int, int, int], num_classes: int, seed: int = 0)
         decoder_strides=1,
         seed=seed,
     )
+
+
+def augmentation(flip: bool = True, shift: float = 0.1, seed: int = 0) -> tuple[keras.layers.Layer, ...]:
+    """Layers that mirror images left to right, and move them by up to `shift` of their side, mirrored at the border."""
+    layers = [keras.layers.RandomFlip("horizontal", seed=seed)] if flip else []
+    if shift:
+        settings = {"fill_mode": "reflect", "interpolation": "nearest", "seed": seed + 1}
+        layers.append(keras.layers.RandomTranslation(shift, shift, **settings))
+    return tuple(layers)
 
 
 def layer_table(model: keras.Model) -> pd.DataFrame:

@@ -14,8 +14,9 @@ from deconvlib.backend import keras
 
 
 class ReceptiveField(NamedTuple):
-    """Where unit (row, column) looks: pixels from offset + stride × position on, `size` of them, in each axis.
+    """Where unit (row, column) looks: pixels from ⌊stride × position⌋ + offset on, `size` of them, in each axis.
 
+    The smallest such window that holds every unit's; after a transposed convolution units differ, and some see less.
     size, offset: (rows, columns) in pixels; an offset below 0 reaches into the padding. stride: pixels between
     neighbouring units, a Fraction below 1 after a transposed convolution. whole: every unit may see the whole image.
     known: False where a layer on the way is not one whose reach is known here, so that `whole` is only the safe answer.
@@ -82,12 +83,18 @@ def of(model: keras.Model, layer: str) -> ReceptiveField:
     if reach.axes is None:
         rows, columns = model.inputs[0].shape[1:3]
         return ReceptiveField((rows, columns), (Fraction(0), Fraction(0)), (0, 0), whole=True, known=reach.known)
-    return ReceptiveField(
-        size=tuple(math.floor(axis.high - axis.low) + 1 for axis in reach.axes),
-        stride=tuple(axis.stride for axis in reach.axes),
-        offset=tuple(math.ceil(axis.low) for axis in reach.axes),
-        known=reach.known,
-    )
+    windows = [_window(axis) for axis in reach.axes]
+    size, offset = (tuple(window[part] for window in windows) for part in (0, 1))
+    return ReceptiveField(size, tuple(axis.stride for axis in reach.axes), offset, known=reach.known)
+
+
+def _window(axis):
+    """(size, offset) of the smallest window that, from pixel ⌊stride · i⌋ + offset on, holds what any unit i sees."""
+    if axis.stride.denominator == 1:
+        offset, end = math.ceil(axis.low), math.floor(axis.high)
+    else:  # ⌊stride · i⌋ lies up to 1 - 1 / denominator below stride · i
+        offset, end = math.floor(axis.low), math.floor(axis.high + 1 - Fraction(1, axis.stride.denominator))
+    return end - offset + 1, offset
 
 
 def _through(step, *arguments, **keywords):

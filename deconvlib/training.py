@@ -96,6 +96,7 @@ def fit(
             validation_data=_Batches(*held_out, 500),
             class_weight=weights,
             callbacks=callbacks,
+            shuffle=False,  # Keras would change the order of the batches by a seed of its own
             verbose=0,
         )
     return pd.DataFrame(log.rows)
