@@ -14,7 +14,7 @@ test: $(READY)  ## style, unit tests, and every notebook against its stored outp
 	$(BIN)/pytest -q --nbval --nbval-current-env --nbval-cell-timeout=300 notebooks
 
 lab: $(READY)  ## open JupyterLab
-	$(BIN)/jupyter lab --notebook-dir=notebooks
+	$(if $(DECONVLIB_DATA),DECONVLIB_DATA=$(abspath $(DECONVLIB_DATA))) $(BIN)/jupyter lab --notebook-dir=notebooks
 
 # The only way stored outputs change: executed with the committed defaults, metadata cleared of times and machines.
 notebooks: $(READY)

@@ -76,3 +76,14 @@ def gradients(model, images, labels):
 
     value, pull = vjp(loss, weights)
     return [keras.ops.convert_to_numpy(gradient) for gradient in pull(keras.ops.ones_like(value))]
+
+
+def accelerator():
+    """The name of the GPU or TPU that the backend computes on; None where it computes on the processor."""
+    if NAME == "tensorflow":
+        devices = tensorflow.config.list_physical_devices("GPU")
+        return tensorflow.config.experimental.get_device_details(devices[0]).get("device_name") if devices else None
+    if NAME == "jax":
+        device = jax.devices()[0]
+        return None if device.platform == "cpu" else device.device_kind
+    return torch.cuda.get_device_name() if NAME == "torch" and torch.cuda.is_available() else None

@@ -94,7 +94,9 @@ def test_projection_is_the_papers_chain(rule):
 @pytest.mark.parametrize("decoder", ["none", "transposed"])
 @pytest.mark.parametrize("normalization", models.NORMALIZATIONS)
 def test_gradient_rule_is_the_derivative(normalization, decoder):
-    model = models.classifier((16, 16, 3), 4, filters=(6, 8), normalization=normalization, decoder=decoder, decoder_filters=(4,))
+    model = models.classifier(
+        (16, 16, 3), 4, filters=(6, 8), normalization=normalization, decoder=decoder, decoder_filters=(4,)
+    )
     image = np.random.default_rng(0).random((1, 16, 16, 3), dtype=np.float32)
     logits = keras.Model(model.input, model.get_layer("logits").output)
     output, pull = backend.vjp(logits, keras.ops.convert_to_tensor(image))

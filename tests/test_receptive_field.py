@@ -45,7 +45,9 @@ SETTINGS = [
 @pytest.mark.parametrize("size", [48, 45])
 def test_covers_where_the_gradient_reaches(settings, size):
     # average pooling, or the gradient would only reach the maxima
-    model = models.classifier((size, size, 1), 2, **{"filters": (2, 2), "pooling": "average", "activation": "linear"} | settings)
+    model = models.classifier(
+        (size, size, 1), 2, **{"filters": (2, 2), "pooling": "average", "activation": "linear"} | settings
+    )
     for layer in model.layers:
         if len(layer.output.shape) != 4 or layer.name == "images" or layer.output.shape[1] < 8:
             continue

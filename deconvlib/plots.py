@@ -1,0 +1,349 @@
+"""Arrays -> Figure. Every function returns its figure and never shows it; a notebook shows what a cell ends with.
+
+Figures are made without pyplot: panels draw on worker threads, and pyplot's current figure belongs to all threads at once.
+Images are (n, height, width, channels), uint8 or floats in [0, 1], of 1 or 3 channels.
+"""
+
+from pathlib import Path
+
+import matplotlib.style
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
+
+STYLE = Path(__file__).with_name("deconv.mplstyle")
+WIDTH = 9.0  # inches; the width of a notebook's text
+
+
+def use_style():
+    """Use the project's style for every figure that follows, and show figures as PNG in a notebook."""
+    matplotlib.style.use(STYLE)
+    try:
+        from IPython import get_ipython
+        from matplotlib_inline.backend_inline import set_matplotlib_formats
+    except ImportError:  # without IPython nothing shows figures by itself
+        return
+    if get_ipython() is not None:
+        set_matplotlib_formats("png")
+
+
+def image_sheet(images, titles=None, columns=10, caption=None):
+    """Images side by side, `columns` in a row, each under its title."""
+    images = _pixels(images)
+    rows = -(-len(images) // columns)
+    fig, axs = _grid(rows, columns, row_height=WIDTH / columns * images.shape[1] / images.shape[2] + (0.2 if titles else 0))
+    for ax, image, title in zip(axs.flat, images, titles or [""] * len(images), strict=False):
+        _show(ax, image, title)
+    return _captioned(fig, caption)
+
+
+def class_sheet(images, labels, class_names, per_class=10, seed=0):
+    """A row of random examples for each class."""
+    images, rng = _pixels(images), np.random.default_rng(seed)
+    blocks = []
+    for label in range(len(class_names)):
+        members = rng.permutation(np.flatnonzero(labels == label))[:per_class]
+        row = np.ones((per_class, *images.shape[1:]), images.dtype)
+        row[: len(members)] = images[members]
+        blocks.append(row)
+    sheet = np.stack(blocks)
+    height, width = images.shape[1:3]
+    # smaller than the text: a sheet of photographs at full width is a megabyte
+    fig = Figure(figsize=(0.7 * WIDTH, 0.62 * WIDTH * len(class_names) * height / (per_class * width)), layout="constrained")
+    ax = fig.subplots()
+    ax.imshow(_mosaic(sheet, gap=1))
+    ax.set_yticks(np.arange(len(class_names)) * (height + 1) + height / 2, class_names)
+    ax.set_xticks([])
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    return fig
+
+
+def class_sizes(sizes, class_names):
+    """Bars of class sizes. sizes: {name of the set: counts (classes,)}; one panel a set."""
+    fig = _figure(0.22 * len(class_names) + 0.8)
+    axs = fig.subplots(1, len(sizes), sharey=True, squeeze=False)[0]
+    for ax, (name, counts) in zip(axs, sizes.items(), strict=True):
+        bars = ax.barh(class_names, counts)
+        ax.bar_label(bars, padding=2, fontsize=7)
+        ax.set(title=f"{name}: {int(np.sum(counts)):,}", xlabel="training images")
+        ax.margins(x=0.18)
+        ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    axs[0].invert_yaxis()
+    return fig
+
+
+def channel_histograms(images):
+    """How often each pixel value occurs in each channel. images: uint8."""
+    channels = images.shape[-1]
+    fig = _figure(2.2)
+    axs = fig.subplots(1, channels, sharey=True, squeeze=False)[0]
+    names, colours = (("red", "green", "blue"), ("C1", "C2", "C0")) if channels == 3 else (("grey",), ("0.3",))
+    for ax, name, colour, channel in zip(axs, names, colours, range(channels), strict=True):
+        counts = np.bincount(images[..., channel].ravel(), minlength=256)
+        values, share = np.arange(256) / 255, counts / counts.sum()
+        mean = values @ share
+        std = np.sqrt((values - mean) ** 2 @ share)
+        ax.fill_between(values, 100 * share, color=colour, alpha=0.7, linewidth=0)
+        ax.axvline(mean, color="0.2", linewidth=1)
+        ax.set(title=f"{name}: mean {mean:.3f}, s.d. {std:.3f}", xlabel="pixel value", xlim=(0, 1))
+    axs[0].set_ylabel("share of pixels, %")
+    return fig
+
+
+def image_pairs(left, right, titles, left_name, right_name):
+    """Pairs of images, one above the other. Without a pair, a figure that says so."""
+    if not len(left):
+        fig, ax = _one(0.6)
+        ax.text(0.5, 0.5, "no pair found", ha="center", va="center")
+        ax.axis("off")
+        return fig
+    fig, axs = _grid(2, max(len(left), 6), row_height=1.1)
+    for column, (one, other, title) in enumerate(zip(_pixels(left), _pixels(right), titles, strict=True)):
+        _show(axs[0, column], one, title)
+        _show(axs[1, column], other)
+    for ax, name in ((axs[0, 0], left_name), (axs[1, 0], right_name)):
+        _row_name(ax, name)
+    return fig
+
+
+KINDS = {
+    "Conv2D": "#0072B2",
+    "Conv2DTranspose": "#D55E00",
+    "MaxPooling2D": "#56B4E9",
+    "AveragePooling2D": "#56B4E9",
+    "BatchNormalization": "#CCCCCC",
+    "Dense": "#009E73",
+    "Softmax": "#E69F00",
+}
+
+
+def architecture(table):
+    """The network as boxes: height is the map's height, width grows with the logarithm of its channels.
+
+    table: one row a layer with columns layer, kind, shape (height, width, channels) or (units,), and parameters.
+    """
+    # a box each for what changes the map; the rest would hide it
+    rows = [row for row in table.to_dict("records") if row["kind"] in KINDS or (len(row["shape"]) == 3 and row["parameters"])]
+    tallest = max((row["shape"][0] for row in rows if len(row["shape"]) == 3), default=1)
+    fig, ax = _one(3.2)
+    left, seen = 0.0, {}
+    for row in rows:
+        shape = row["shape"]
+        height = max(shape[0] / tallest, 0.03) if len(shape) == 3 else 0.15 + 0.06 * np.log2(shape[-1])
+        width = 0.12 * np.log2(shape[-1] + 1) if len(shape) == 3 else 0.25
+        colour = KINDS.get(row["kind"], "#999999")
+        box = ax.add_patch(Rectangle((left, -height / 2), width, height, facecolor=colour, edgecolor="white"))
+        seen.setdefault(row["kind"], box)
+        size = " × ".join(map(str, shape))
+        ax.text(left + width / 2, -0.56, f"{row['layer']}  {size}", rotation=60, ha="right", va="top", fontsize=7)
+        left += width + 0.18
+    ax.set(xlim=(-0.4, left), ylim=(-0.55, 0.52), aspect="auto")
+    ax.axis("off")
+    ax.legend(seen.values(), seen, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(seen))
+    return fig
+
+
+def curves(histories, measure="accuracy"):
+    """Training (dashed) against test (solid) after each epoch. histories: {name: one row an epoch, as training.fit returns}."""
+    fig = _figure(2.8)
+    axs = fig.subplots(1, 2)
+    for ax, column in zip(axs, (measure, "loss"), strict=True):
+        for index, (name, history) in enumerate(histories.items()):
+            colour = f"C{index}"
+            ax.plot(history["epoch"], history[column], "--", color=colour, label=f"{name}, training")
+            ax.plot(history["epoch"], history[f"val_{column}"], "-o", markersize=3, color=colour, label=f"{name}, test")
+        ax.set(xlabel="epoch", ylabel=column)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axs[0].set_ylim(0, 1)
+    axs[1].legend()
+    return fig
+
+
+def gradient_norms(history):
+    """Norm of the loss' gradient at each kernel after each epoch, one line a layer, from first (dark) to last."""
+    columns = [column for column in history if column.startswith("gradient/")]
+    fig, ax = _one(2.8)
+    colours = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, len(columns)))
+    for column, colour in zip(columns, colours, strict=True):
+        ax.plot(history["epoch"], history[column], "-o", markersize=3, color=colour, label=column.removeprefix("gradient/"))
+    ax.set(xlabel="epoch", ylabel="norm of the gradient at the kernel", yscale="log")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return fig
+
+
+def confusion(matrix, class_names):
+    """A confusion matrix, truth by row, in percent of the row. matrix: counts (classes, classes)."""
+    total = matrix.sum(axis=1, keepdims=True)
+    percent = 100 * matrix / np.maximum(total, 1)
+    size = min(0.42 * len(class_names) + 1.6, WIDTH)
+    fig = Figure(figsize=(size + 0.8, size), layout="constrained")
+    ax = fig.subplots()
+    image = ax.imshow(percent, cmap="Blues", vmin=0, vmax=100)
+    if len(class_names) <= 20:
+        for row, column in zip(*np.nonzero(percent >= 0.5), strict=True):
+            colour = "white" if percent[row, column] > 50 else "0.2"
+            ax.text(column, row, f"{percent[row, column]:.0f}", ha="center", va="center", fontsize=7, color=colour)
+        ax.set_xticks(range(len(class_names)), class_names, rotation=60, ha="right")
+        ax.set_yticks(range(len(class_names)), class_names)
+    ax.set(xlabel="predicted class", ylabel="true class", title=f"{int(total.sum()):,} test images")
+    fig.colorbar(image, ax=ax, label="% of the true class", shrink=0.8)
+    return fig
+
+
+def calibration(table, error):
+    """Reliability diagram. table: a row a bin with confidence, accuracy and count; error: expected calibration error."""
+    fig = _figure(2.8)
+    left, right = fig.subplots(1, 2)
+    left.plot([0, 1], [0, 1], color="0.7", linewidth=1)
+    left.plot(table["confidence"], table["accuracy"], "-o", markersize=4)
+    left.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.02), ylim=(0, 1.02), title=f"calibration error {error:.3f}")
+    right.bar(table["confidence"], table["count"], width=0.06)
+    right.set(xlabel="confidence", ylabel="test images", xlim=(0, 1.02), title="how sure it is")
+    return fig
+
+
+def mistakes(images, truth, predicted, confidence, class_names):
+    """Wrongly classified images under what the network said, how sure it was, and the truth."""
+    titles = [
+        f"{class_names[p]} {100 * c:.0f} %\nis {class_names[t]}" for t, p, c in zip(truth, predicted, confidence, strict=True)
+    ]
+    if not titles:
+        return image_pairs([], [], [], "", "")
+    images = _pixels(images)
+    fig, axs = _grid(-(-len(images) // 6), 6, row_height=1.75)
+    for ax, image, title in zip(axs.flat, images, titles, strict=False):
+        _show(ax, image, title)
+    return fig
+
+
+def matrix_of_operator(matrix):
+    """A linear operator's matrix, zero white, with limits that are the same on both sides."""
+    limit = np.abs(matrix).max() or 1
+    fig, ax = _one(3.0)
+    image = ax.imshow(matrix, cmap="RdBu_r", vmin=-limit, vmax=limit)
+    ax.set(xlabel=f"input pixel, 0 to {matrix.shape[1] - 1}", ylabel=f"output pixel, 0 to {matrix.shape[0] - 1}")
+    fig.colorbar(image, ax=ax, label="weight")
+    return fig
+
+
+def arrays(values, titles):
+    """Small number grids with their values written in the cells. values: 2-D arrays."""
+    fig = _figure(1.9)
+    widths = [array.shape[1] for array in values]
+    axs = fig.subplots(1, len(values), width_ratios=widths, squeeze=False)[0]
+    limit = max(np.abs(array).max() for array in values)
+    for ax, array, title in zip(axs, values, titles, strict=True):
+        ax.imshow(array, cmap="RdBu_r", vmin=-2 * limit, vmax=2 * limit)
+        for row, column in np.ndindex(array.shape):
+            ax.text(column, row, f"{array[row, column]:g}", ha="center", va="center")
+        ax.set(title=title, xticks=[], yticks=[])
+    return fig
+
+
+SCALING = "Projections: gray is zero, each scaled by its own largest magnitude."
+
+
+def gallery(patches, projections, titles, columns=2, caption=SCALING):
+    """Figure 2 of Zeiler & Fergus: for each channel what excited it most, beside the projections of those activations.
+
+    patches: (channels, k, height, width, 1 or 3) in [0, 1]; projections: the same shape, signed.
+    """
+    if patches.shape != projections.shape or patches.ndim != 5:
+        raise ValueError(
+            f"patches and projections must have one shape (channels, k, height, width, channels), not {patches.shape} "
+            f"and {projections.shape}"
+        )
+    _pixels(patches[0])
+    zoom = max(1, 32 // patches.shape[2])  # or the gaps between patches of 3 × 3 pixels would be as wide as a third of them
+    patches, projections = (array.repeat(zoom, axis=2).repeat(zoom, axis=3) for array in (patches, projections))
+    rows = -(-len(patches) // columns)
+    # tiles of patches and of projections side by side, with the height of a title
+    fig, axs = _grid(rows, columns, row_height=WIDTH / columns / 2 + 0.15)
+    for ax, images, maps, title in zip(axs.flat, patches, to_display(projections), titles, strict=False):
+        side = int(np.ceil(np.sqrt(len(images))))
+        blank = np.ones((side * side - len(images), *images.shape[1:]))
+        tiles = [
+            _mosaic(np.concatenate([part, blank]).reshape(-1, side, *images.shape[1:])[: -(-len(images) // side)], gap=2)
+            for part in (images, maps)
+        ]
+        divide = np.ones((tiles[0].shape[0], max(tiles[0].shape[1] // 20, 1), tiles[0].shape[2]))
+        _show(ax, np.concatenate([tiles[0], divide, tiles[1]], axis=1), title)
+    return _captioned(fig, caption)
+
+
+def projections(images, named, caption=SCALING):
+    """Images over their projections, one row for each name. named: {name: signed array of the shape of `images`}."""
+    images = _pixels(images)
+    fig, axs = _grid(1 + len(named), len(images), row_height=WIDTH / max(len(images), 6))
+    for ax, image in zip(axs[0], images, strict=True):
+        _show(ax, image)
+    _row_name(axs[0, 0], "image")
+    for row, (name, maps) in zip(axs[1:], named.items(), strict=True):
+        for ax, image in zip(row, to_display(maps), strict=True):
+            _show(ax, image)
+        _row_name(row[0], name)
+    return _captioned(fig, caption)
+
+
+def to_display(projections):
+    """Signed projections as pixels in [0, 1]: 0.5 is zero, each image scaled by its own largest magnitude.
+
+    projections: (..., height, width, channels). An image that is zero everywhere becomes plain gray.
+    """
+    if not np.isfinite(projections).all():
+        raise ValueError("a projection holds NaN or infinity")
+    largest = np.abs(projections).max(axis=(-3, -2, -1), keepdims=True)
+    return 0.5 + 0.5 * projections / np.where(largest > 0, largest, 1)
+
+
+def _pixels(images):
+    images = np.asarray(images)
+    if images.ndim != 4 or images.shape[-1] not in (1, 3):
+        raise ValueError(f"images must be (n, height, width, 1 or 3), not {images.shape}")
+    if images.dtype == np.uint8:
+        return images / np.float32(255)
+    if not np.isfinite(images).all() or images.min() < 0 or images.max() > 1:
+        raise ValueError(f"pixels must lie in [0, 1] or be uint8; these lie in [{images.min():g}, {images.max():g}]")
+    return images
+
+
+def _mosaic(tiles, gap):
+    """(rows, columns, height, width, channels) as one image, `gap` white pixels between tiles."""
+    tiles = np.pad(tiles, ((0, 0), (0, 0), (0, gap), (0, gap), (0, 0)), constant_values=1)
+    rows, columns, height, width, channels = tiles.shape
+    return tiles.transpose(0, 2, 1, 3, 4).reshape(rows * height, columns * width, channels)[:-gap, :-gap]
+
+
+def _figure(height):
+    return Figure(figsize=(WIDTH, height), layout="constrained")
+
+
+def _one(height):
+    fig = _figure(height)
+    return fig, fig.subplots()
+
+
+def _grid(rows, columns, row_height):
+    fig = _figure(rows * row_height)
+    axs = fig.subplots(rows, columns, squeeze=False)
+    for ax in axs.flat:
+        ax.axis("off")
+    return fig, axs
+
+
+def _show(ax, image, title=""):
+    ax.imshow(image if image.shape[-1] == 3 else image[..., 0], vmin=0, vmax=1)
+    ax.set_title(title, fontsize=8)
+
+
+def _row_name(ax, name):
+    ax.text(-0.08, 0.5, name, transform=ax.transAxes, rotation=90, ha="right", va="center", fontsize=8)
+
+
+def _captioned(fig, caption):
+    if caption:
+        fig.supxlabel(caption, fontsize=8, color="0.35")
+    return fig
