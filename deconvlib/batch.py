@@ -114,9 +114,9 @@ def _execute(path, out, parameters):
             parameters,
             cwd=path.parent,
             kernel_name="python3",
+            language="python",
             progress_bar=False,
             stdout_file=_Echo(),
-            request_save_on_cell_execute=False,
             extra_arguments=["--log-level=ERROR"],  # ipykernel warns at each start that it listens without encryption
         )
     except papermill.PapermillExecutionError as raised:

@@ -77,7 +77,8 @@ def fit(
     if gradient_norms:
         callbacks.insert(0, _GradientNorms(model, models.as_input(model, images[:PROBE]), labels[:PROBE]))
     if backup_dir:
-        settings |= {"backup_dir": None, "augmentation": [layer.get_config() for layer in augmentation]}
+        # Keras numbers the layers of a process; their names say nothing about the training
+        settings |= {"backup_dir": None, "augmentation": [layer.get_config() | {"name": None} for layer in augmentation]}
         log.resume(Path(backup_dir), _fingerprint(model, dataset, settings))
         callbacks.append(keras.callbacks.BackupAndRestore(backup_dir))
     weights = None
@@ -218,12 +219,18 @@ class _Batches(keras.utils.PyDataset):
 
 
 class _Epochs(keras.callbacks.Callback):
+    """Makes what is random in an epoch depend on the seeds and the epoch's number alone: a resumed epoch is the same."""
+
     def __init__(self, batches):
         super().__init__()
         self.batches = batches
 
     def on_epoch_begin(self, epoch, logs=None):
         self.batches.shuffle(epoch)
+        for variable in self.model.variables:
+            if variable.path.endswith("seed_generator_state"):  # (seed, number of draws), of dropout and augmentation
+                first, _ = keras.ops.convert_to_numpy(variable)
+                variable.assign(np.array([first, epoch * 1_000_003 % 2**32], np.uint32))
 
 
 class _GradientNorms(keras.callbacks.Callback):

@@ -1,0 +1,89 @@
+"""Every notebook keeps the house form, and runs with other parameters than its defaults."""
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from deconvlib import batch
+
+ROOT = Path(__file__).parents[1]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+# Not faster defaults: values that change what runs. A notebook without a line here fails.
+OTHERS = {
+    "01_data": {"dataset_name": "digits", "labels_per_class": "3", "imbalance": "10", "shift": "0", "seed": "1"},
+    "02_model": {
+        "image_shape": "[28, 28, 1]",
+        "filters": "[8, 16]",
+        "convolutions": "2",
+        "activation": "tanh",
+        "pooling": "average",
+        "normalization": "batch",
+        "decoder": "none",
+        "dropout": "0.2",
+    },
+    "03_training": {
+        "labels_per_class": "200",
+        "imbalance": "2",
+        "filters": "[16, 32, 64]",
+        "activation": "leaky_relu",
+        "decoder": "transposed",
+        "optimizer": "rmsprop",
+        "learning_rate": "1e-3",
+        "schedule": "constant",
+        "class_weight": "balanced",
+        "flip": "false",
+        "l2": "1e-5",
+        "epochs": "6",
+        "tutorial_epochs": "1",
+    },
+    "04_deconvolution": {"dataset_name": "digits", "channels": "2", "top": "4", "searched": "100", "layers": "['relu2']"},
+}
+
+
+def code_cells(path):
+    return [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_reads_well(path):
+    notebook = nbformat.read(path, as_version=4)
+    cells, code = notebook.cells, code_cells(path)
+    assert re.match(r"# \w+", cells[0].source)
+    for part in ("What you'll do", "What you'll learn", "What you'll need", "deconv"):
+        assert part in cells[0].source, part
+    for part in ("## On your own", "## In practice", "## Further reading"):
+        assert part in cells[-1].source, part
+    assert "parameters" in code[0].metadata.tags
+    assert all("#" in line for line in code[0].source.splitlines()), "a parameter without its comment"
+    assert len(cells) <= 38 and max(len(cell.source.splitlines()) for cell in code) <= 25
+    assert f'report.record(run_dir, "{path.stem}"' in code[-1].source
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_outputs_are_those_of_one_clean_run(path):
+    code, text = code_cells(path), path.read_text(encoding="utf-8")
+    assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
+    assert nbformat.read(path, as_version=4).metadata.kernelspec.name == "python3"
+    assert path.stat().st_size < 1_000_000
+    assert not re.search(r"0x[0-9a-f]{6,}", text), "an address in memory"
+    for cell in code:
+        for output in cell.outputs:
+            assert output.output_type != "error" and output.get("name") != "stderr"
+            printed = output.get("text", "") + output.get("data", {}).get("text/plain", "")
+            assert not re.search(r"/(home|root|tmp|work|Users)/", printed), "a path of a machine"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_cell_that_is_not_compared_says_why(path):
+    for cell in code_cells(path):
+        exempt = [tag for tag in cell.metadata.get("tags", []) if tag.startswith("nbval")]
+        assert not exempt or (exempt == ["nbval-ignore-output"] and cell.source.startswith("# not compared: "))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_runs_with_other_parameters(path, tmp_path, capfd):
+    assert batch.run([path.stem], overrides=OTHERS[path.stem], out=tmp_path) == 0, capfd.readouterr().out
+    assert (tmp_path / path.stem / "metrics.json").exists()

@@ -1,0 +1,104 @@
+"""Figures: what lies where in them, how values become colours, and what is refused."""
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+from nbclient import NotebookClient
+
+from deconvlib import plots
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.integers(0, 256, (12, 8, 8, 3), np.uint8)
+HISTORY = pd.DataFrame(
+    {"epoch": [1, 2], "loss": [2.0, 1.0], "accuracy": [0.2, 0.5], "val_loss": [2.0, 1.5], "val_accuracy": [0.3, 0.4]}
+).assign(**{"gradient/conv1": [1.0, 0.5], "gradient/logits": [0.1, 0.2]})
+TABLE = pd.DataFrame(
+    {"layer": ["conv1", "dense1"], "kind": ["Conv2D", "Dense"], "shape": [(8, 8, 4), (10,)], "parameters": [40, 20]}
+)
+BINS = pd.DataFrame({"confidence": [0.5, 0.9], "accuracy": [0.4, 0.9], "count": [3, 5]})
+
+EVERY = {
+    "image_sheet": lambda: plots.image_sheet(IMAGES, titles=[str(i) for i in range(12)], columns=5, caption="as they are"),
+    "class_sheet": lambda: plots.class_sheet(IMAGES, np.arange(12) % 3, ("a", "b", "c"), per_class=5),
+    "class_sizes": lambda: plots.class_sizes({"all": np.array([5, 3]), "few": np.array([1, 1])}, ("a", "b")),
+    "channel_histograms": lambda: plots.channel_histograms(IMAGES),
+    "grey channel_histograms": lambda: plots.channel_histograms(IMAGES[..., :1]),
+    "image_pairs": lambda: plots.image_pairs(IMAGES[:2], IMAGES[2:4], ["0.99", "0.98"], "training", "test"),
+    "no image_pairs": lambda: plots.image_pairs(IMAGES[:0], IMAGES[:0], [], "training", "test"),
+    "architecture": lambda: plots.architecture(TABLE),
+    "curves": lambda: plots.curves({"one": HISTORY, "other": HISTORY}),
+    "gradient_norms": lambda: plots.gradient_norms(HISTORY),
+    "confusion": lambda: plots.confusion(np.array([[3, 1], [0, 0]]), ("a", "b")),
+    "calibration": lambda: plots.calibration(BINS, 0.05),
+    "mistakes": lambda: plots.mistakes(IMAGES[:3], [0, 1, 0], [1, 0, 1], [0.9, 0.8, 0.7], ("a", "b")),
+    "matrix_of_operator": lambda: plots.matrix_of_operator(RNG.normal(size=(4, 9))),
+    "arrays": lambda: plots.arrays([np.eye(2), np.eye(3)], ["two", "three"]),
+    "gallery": lambda: plots.gallery(RNG.random((3, 5, 4, 4, 1)), RNG.normal(size=(3, 5, 4, 4, 1)), ["a", "b", "c"]),
+    "projections": lambda: plots.projections(IMAGES[:2], {"deconvnet": RNG.normal(size=(2, 8, 8, 3))}),
+}
+
+
+@pytest.mark.parametrize("draw", EVERY.values(), ids=EVERY)
+def test_every_figure_can_be_drawn_and_shows_nothing_by_itself(draw, tmp_path):
+    figure = draw()
+    assert isinstance(figure, Figure)
+    figure.savefig(tmp_path / "figure.png")
+
+
+def test_projections_are_scaled_one_by_one_around_gray():
+    signed = np.array([[-2.0, 0.0, 4.0], [0.0, 0.1, -0.1], [0.0, 0.0, 0.0]]).reshape(3, 1, 3, 1)
+    expected = [[0.25, 0.5, 1.0], [0.5, 1.0, 0.0], [0.5, 0.5, 0.5]]
+    np.testing.assert_allclose(plots.to_display(signed).reshape(3, 3), expected)
+
+
+def test_an_operator_is_shown_with_zero_in_the_middle():
+    (image,) = plots.matrix_of_operator(np.array([[3.0, -1.0]])).axes[0].images
+    assert image.get_clim() == (-3, 3)
+
+
+def test_the_gallery_puts_patches_left_and_projections_right():
+    patches, projections = np.zeros((1, 4, 32, 32, 1)), np.zeros((1, 4, 32, 32, 1))
+    patches[0, 1] = 0.25  # of two by two tiles the upper right
+    projections[0, 2, :, :, 0] = 1.0  # the lower left
+    (image,) = plots.gallery(patches, projections, ["conv1, channel 0"]).axes[0].images
+    shown = image.get_array()
+    half = shown.shape[1] // 2
+    assert shown[5, 40] == 0.25 and shown[5, 5] == 0 and shown[40, 40] == 0
+    assert shown[40, half + 10] == 1 and shown[5, half + 10] == 0.5
+
+
+def test_confusion_is_in_percent_of_the_true_class():
+    texts = [text.get_text() for text in plots.confusion(np.array([[3, 1], [0, 8]]), ("a", "b")).axes[0].texts]
+    assert texts == ["75", "25", "100"]
+
+
+@pytest.mark.parametrize(
+    ("draw", "said"),
+    [
+        (lambda: plots.image_sheet(np.zeros((2, 4, 4))), r"must be \(n, height, width, 1 or 3\), not \(2, 4, 4\)"),
+        (lambda: plots.image_sheet(np.zeros((2, 4, 4, 2))), "1 or 3"),
+        (lambda: plots.image_sheet(np.full((2, 4, 4, 3), 200.0)), r"lie in \[0, 1\] or be uint8; these lie in \[200, 200\]"),
+        (lambda: plots.image_sheet(np.full((2, 4, 4, 3), np.nan)), r"lie in \[0, 1\]"),
+        (lambda: plots.to_display(np.full((1, 2, 2, 1), np.nan)), "NaN"),
+        (lambda: plots.gallery(np.zeros((1, 4, 8, 8, 3)), np.zeros((1, 4, 8, 8, 1)), [""]), "one shape"),
+    ],
+)
+def test_refuses(draw, said):
+    with pytest.raises(ValueError, match=said):
+        draw()
+
+
+def test_a_notebook_shows_a_figure_once_and_a_panel_by_its_name():
+    cells = [
+        "import numpy as np\nfrom deconvlib import panels, plots\nplots.use_style()",
+        "plots.image_sheet(np.zeros((2, 4, 4, 3)))",
+        "panels.explore(lambda rank: plots.image_sheet(np.zeros((2, 4, 4, 3))), rank=(0, 3))",
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    NotebookClient(notebook).execute()
+    silent, figure, panel = (cell.outputs for cell in notebook.cells)
+    assert silent == [] and len(figure) == len(panel) == 1
+    assert figure[0].data["text/plain"].startswith("<Figure size") and "image/png" in figure[0].data
+    assert panel[0].data["text/plain"] == "explore(rank)"
