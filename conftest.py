@@ -1,12 +1,12 @@
 """Makes nbval 0.11 do what its documentation says: honour a trailing `;`, and notice a dead kernel at once."""
 
 import os
+import tempfile
 import time
 from queue import Empty
 
-# Before any test imports TensorFlow, and inherited by every kernel: only both together keep its stderr silent.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+# a kernel under test keeps its history (see below), and not in the user's own
+os.environ.setdefault("IPYTHONDIR", tempfile.mkdtemp(prefix="ipython-"))
 
 try:
     from nbval import kernel

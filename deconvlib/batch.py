@@ -46,7 +46,7 @@ def run(
     """
     paths = _chosen(sorted(folder.glob("[0-9]*.ipynb")), notebooks)
     out = Path(out or ROOT / "reports" / profile)
-    parameters = _parameters(paths, _profile(folder, profile, paths), overrides or {})
+    parameters = _parameters(paths, _profile(folder, profile), overrides or {})
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -186,8 +186,8 @@ def _chosen(paths, wanted):
     return [path for path in paths if not wanted or any(path.stem.startswith(name) for name in wanted)]
 
 
-def _profile(folder, profile, paths):
-    """{notebook's stem, or "all": {parameter: value}}, checked against every notebook there is."""
+def _profile(folder, profile):
+    """{notebook's stem, or "all": {parameter: value}}; its names are checked against every notebook there is."""
     path = folder / "profiles" / f"{profile}.yaml"
     if not path.exists():
         raise UserError(f"profile {_unknown(profile, sorted(file.stem for file in path.parent.glob('*.yaml')))}")
@@ -195,10 +195,14 @@ def _profile(folder, profile, paths):
         sections = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except yaml.YAMLError as error:
         raise UserError(f"{path.name} is not YAML: {error}") from error
-    stems = sorted(file.stem for file in folder.glob("[0-9]*.ipynb"))
-    for name in sections:
-        if name not in (*stems, "all"):
-            raise UserError(f"{path.name}: notebook {_unknown(name, [*stems, 'all'])}")
+    defaults = {file.stem: _defaults(file) for file in sorted(folder.glob("[0-9]*.ipynb"))}
+    defaults["all"] = {name: None for known in defaults.values() for name in known}
+    for notebook, values in sections.items():
+        if notebook not in defaults:
+            raise UserError(f"{path.name}: notebook {_unknown(notebook, list(defaults))}")
+        for name in values or {}:
+            if name not in defaults[notebook]:
+                raise UserError(f"{path.name}: {notebook}: parameter {_unknown(name, sorted(defaults[notebook]))}")
     return sections
 
 
@@ -206,15 +210,12 @@ def _parameters(paths, sections, overrides):
     """{path: {parameter: value}}: the profile's, then the overrides. Each must be known, and of its default's type."""
     defaults = {path: _defaults(path) for path in paths}
     everywhere = sections.get("all") or {}
-    for name in (*everywhere, *overrides):
+    for name in overrides:
         if not any(name in known for known in defaults.values()):
             raise UserError(f"parameter {_unknown(name, sorted({name for known in defaults.values() for name in known}))}")
     values = {}
     for path, known in defaults.items():
         own = sections.get(path.stem) or {}
-        for name in own:
-            if name not in known:
-                raise UserError(f"{path.stem}: parameter {_unknown(name, list(known))}")
         given = {name: value for name, value in (everywhere | own | overrides).items() if name in known}
         values[path] = {name: _typed(path.stem, name, value, known[name]) for name, value in given.items()}
         values[path] |= {"run_dir": None} if "run_dir" in known else {}

@@ -72,14 +72,14 @@ def project(model: keras.Model, images: np.ndarray, layer: str, channel: int, ru
     if not 0 <= channel < channels:
         raise ValueError(f"channel {channel} is not in layer {layer!r}; its channels are 0 to {channels - 1}")
 
-    def strongest(activations):
-        chosen = activations.reshape(len(activations), units, channels)[..., channel]
-        seed = np.zeros_like(chosen)
-        rows = np.arange(len(chosen)), chosen.argmax(axis=1)
-        seed[rows] = chosen[rows]
-        return np.stack([seed if c == channel else np.zeros_like(seed) for c in range(channels)], axis=-1)
+    def strongest(activations, _):
+        flat = activations.reshape(len(activations), units, channels)
+        unit = np.arange(len(flat)), flat[..., channel].argmax(axis=1), channel
+        seed = np.zeros_like(flat)
+        seed[unit] = flat[unit]
+        return seed
 
-    return _project(model, images, layer, rule, lambda activations, _: strongest(activations))
+    return _project(model, images, layer, rule, strongest)
 
 
 def project_units(
@@ -213,8 +213,6 @@ def _nonlinearity(step):
             keras.activations.leaky_relu: Rectifier(0.2),  # Keras' default slope, which a name cannot change
         }
         return name, rectifiers.get(activation)
-    if kind in ("Add", "Subtract", "Concatenate"):
-        return None, None
     return kind, None
 
 

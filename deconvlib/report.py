@@ -56,10 +56,9 @@ def hardware() -> dict:
 def versions() -> dict:
     from deconvlib.backend import NAME
 
-    # TensorFlow's package has another name where it is built for the CPU alone
-    packages = {"tensorflow": ("tensorflow", "tensorflow-cpu")}.get(NAME, (NAME,))
-    installed = {dist.name: dist.version for dist in importlib.metadata.distributions()}
-    backend = next((installed[package] for package in packages if package in installed), "")
+    # TensorFlow's package has another name where it is built for the processor alone
+    installed = {dist.name.replace("_", "-"): dist.version for dist in importlib.metadata.distributions()}
+    backend = installed.get(NAME) or installed.get(f"{NAME}-cpu", "")
     named = {name: installed.get(name, "") for name in ("deconvlib", "keras", "numpy")}
     return {"python": platform.python_version(), "backend": f"{NAME} {backend}".strip(), **named}
 

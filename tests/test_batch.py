@@ -91,8 +91,8 @@ def test_refuses_before_anything_runs(folder, names, settings, said):
     ("profile", "said"),
     [
         ("03_three: {epochs: 1}", "notebook '03_three' is not known"),
-        ("01_one: {epoch: 1}", "01_one: parameter 'epoch' is not known; did you mean 'epochs'"),
-        ("all: {epoch: 1}", "parameter 'epoch' is not known"),
+        ("01_one: {epoch: 1}", "quick.yaml: 01_one: parameter 'epoch' is not known; did you mean 'epochs'"),
+        ("all: {epoch: 1}", "quick.yaml: all: parameter 'epoch' is not known; did you mean 'epochs'"),
         ("01_one: {rate: fast}", "parameter 'rate' is 'fast'"),
         ("01_one: [", "quick.yaml is not YAML"),
     ],
@@ -104,9 +104,15 @@ def test_refuses_a_wrong_profile(folder, profile, said):
     assert said in str(error.value)
 
 
+def test_a_profile_may_set_what_only_other_notebooks_have(folder):
+    notebook(folder, "03_three", "print(size)", parameters='size = 1\nrun_dir = "."')
+    (folder / "profiles/quick.yaml").write_text("all: {size: 2}")
+    assert run(folder, "02") == 0
+
+
 def test_reads_yaml_values_by_the_parameters_type(folder):
     (folder / "profiles/quick.yaml").write_text("01_one: {rate: 1e-3, epochs: 2}")  # YAML takes 1e-3 for a text
-    values = batch._parameters([folder / "01_one.ipynb"], batch._profile(folder, "quick", []), {"name": "007"})
+    values = batch._parameters([folder / "01_one.ipynb"], batch._profile(folder, "quick"), {"name": "007"})
     assert values[folder / "01_one.ipynb"] == {"rate": 0.001, "epochs": 2, "name": "007", "run_dir": None}
 
 
@@ -240,4 +246,4 @@ def test_the_quick_profile_is_the_committed_defaults():
 def test_every_committed_profile_is_valid(profile):
     folder = batch.ROOT / "notebooks"
     paths = sorted(folder.glob("[0-9]*.ipynb"))
-    assert batch._parameters(paths, batch._profile(folder, profile.stem, paths), {})
+    assert batch._parameters(paths, batch._profile(folder, profile.stem), {})
