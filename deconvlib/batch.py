@@ -55,16 +55,26 @@ def run(
         if "run_dir" in values:  # relative: no path of a machine goes into an executed notebook
             values["run_dir"] = os.path.relpath(out, folder)
     with _alone(out):
-        return _run_all(paths, parameters, profile, out, fresh)
+        return _run_all(paths, parameters, profile, out, fresh, sorted(folder.glob("[0-9]*.ipynb")))
 
 
-def _run_all(paths, parameters, profile, out, fresh):
-    runs = [{"name": path.stem, "title": _title(path), "status": "waiting", "seconds": None, "error": None} for path in paths]
+def _run_all(paths, parameters, profile, out, fresh, series):
+    runs, chosen = [], []
+    for path in series:
+        entry = {"name": path.stem, "title": _title(path), "status": "waiting", "seconds": None, "error": None}
+        earlier = _earlier(out / path.stem / "run.json")
+        if path in paths:
+            chosen.append(entry)
+        elif earlier and (out / path.name).exists():  # the page also shows what a run of other notebooks left here
+            entry |= {"status": "earlier", "seconds": earlier["seconds"]}
+        else:
+            continue
+        runs.append(entry)
     if "DECONVLIB_DATA" in os.environ:  # kernels run in the notebooks' folder
         os.environ["DECONVLIB_DATA"] = os.path.abspath(os.environ["DECONVLIB_DATA"])
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     rerun = fresh
-    for number, (path, entry) in enumerate(zip(paths, runs, strict=True), start=1):
+    for number, (path, entry) in enumerate(zip(paths, chosen, strict=True), start=1):
         key, state = _key(path, parameters[path]), out / path.stem / "run.json"
         state.parent.mkdir(exist_ok=True)
         label = f"[{number}/{len(paths)}] {path.stem}"

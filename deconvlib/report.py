@@ -126,12 +126,13 @@ pre {{ background: #fdecea; padding: .8rem; overflow-x: auto; white-space: pre-w
 def index(out: Path, profile: str, runs: list[dict]) -> None:
     """Write <out>/index.html: each notebook's state, key figure and numbers, and what failed.
 
-    runs: one dict a notebook with name, title, status ("done", "kept", "failed", "interrupted", "running" or "waiting"),
+    runs: one dict a notebook with name, title, status ("done", "kept", "earlier", "failed", "interrupted",
+    "running" or "waiting"),
     seconds, and error (a text, or None). Everything is escaped; the page needs no network.
     """
     sections, about = [], ""
     for run in runs:
-        metrics = _read(out / run["name"] / "metrics.json") if run["status"] in ("done", "kept") else {}
+        metrics = _read(out / run["name"] / "metrics.json") if run["status"] in ("done", "kept", "earlier") else {}
         if metrics:
             about = _about(metrics)
         sections.append(_section(out, run, metrics))
@@ -150,7 +151,7 @@ def _about(metrics):
 def _section(out, run, metrics):
     name, status = run["name"], run["status"]
     spent = f", {run['seconds']:.0f} s" if run.get("seconds") else ""
-    said = "finished earlier with the same parameters" if status == "kept" else status
+    said = {"kept": "finished earlier with the same parameters", "earlier": "of an earlier run"}.get(status, status)
     parts = [f"<h2>{html.escape(run['title'])}</h2>", f'<p class="meta {status}">{html.escape(name)}: {said}{spent}</p>']
     for figure in metrics.get("figures", [])[:1]:
         source = html.escape(f"{name}/{figure}.png", quote=True)

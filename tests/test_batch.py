@@ -110,6 +110,13 @@ def test_a_profile_may_set_what_only_other_notebooks_have(folder):
     assert run(folder, "02") == 0
 
 
+def test_the_index_still_shows_what_another_run_left(folder):
+    run(folder)
+    run(folder, "02", fresh=True)
+    index = (folder.parent / "out/index.html").read_text()
+    assert "01_one: of an earlier run" in index and "02_two: done" in index and 'href="01_one.html"' in index
+
+
 def test_reads_yaml_values_by_the_parameters_type(folder):
     (folder / "profiles/quick.yaml").write_text("01_one: {rate: 1e-3, epochs: 2}")  # YAML takes 1e-3 for a text
     values = batch._parameters([folder / "01_one.ipynb"], batch._profile(folder, "quick"), {"name": "007"})

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import types
 import zipfile
 
 import numpy as np
@@ -59,9 +60,11 @@ def test_masks_lie_on_the_object(shapes):
     assert np.linalg.norm(inside - outside) > 50
 
 
+@pytest.mark.filterwarnings("ignore:lbfgs failed to converge")  # thirty steps fit the training images well beyond chance
 def test_shapes_are_hard_for_a_linear_model():
-    dataset = data.shapes(5000, 1000)
-    flat = [images.reshape(len(images), -1) / 255 for images in (dataset.x_train, dataset.x_test)]
+    # measured with all 10,000 training images and 100 steps: 0.18 on the test images, 0.33 on the training images
+    dataset = data.shapes(3000, 1000)
+    flat = [images.reshape(len(images), -1) / np.float32(255) for images in (dataset.x_train, dataset.x_test)]
     linear = LogisticRegression(max_iter=30, C=0.01).fit(flat[0], dataset.y_train)
     assert linear.score(flat[1], dataset.y_test) < 0.6
 
@@ -91,7 +94,7 @@ def test_train_and_test_parts_are_kept(tmp_path):
     dataset = data.load(tmp_path / "pets")
     assert (len(dataset.x_train), len(dataset.x_test)) == (14, 6)
     write_images(tmp_path / "pets/test", count=3, classes=("cow",))
-    with pytest.raises(ValueError, match="cow is only in one of them"):
+    with pytest.raises(ValueError, match="only one of them has 'cow'"):
         data.load(tmp_path / "pets")
 
 
@@ -177,15 +180,32 @@ def test_refuses_labels_out_of_range():
         data.Dataset("own", images / 255, np.zeros(3, int), images, np.zeros(3, int), names)
 
 
-def test_without_files_or_network_says_where_it_looks(tmp_path, monkeypatch):
-    from deconvlib.backend import keras
+def stand_in(monkeypatch, load_data):
+    """Keras' data sets replaced: no test may download, and TensorFlow takes ten seconds to import."""
+    datasets = types.SimpleNamespace(mnist=types.SimpleNamespace(load_data=load_data))
+    datasets.cifar100 = datasets.mnist
+    backend = types.ModuleType("deconvlib.backend")
+    backend.keras = types.SimpleNamespace(datasets=datasets)
+    monkeypatch.setitem(sys.modules, "deconvlib.backend", backend)
 
+
+def test_without_files_or_network_says_where_it_looks(tmp_path, monkeypatch):
     def offline():
         raise OSError("no network")
 
-    monkeypatch.setattr(keras.datasets.mnist, "load_data", offline)
-    with pytest.raises(FileNotFoundError, match=r"no network.*train.zip"):
+    stand_in(monkeypatch, offline)
+    with pytest.raises(FileNotFoundError, match=r"no network.*train.zip.*mnist.npz"):
         data.load("mnist", data_dir=tmp_path)
+
+
+def test_what_keras_downloads_has_flat_labels_and_class_names(monkeypatch):
+    part = np.zeros((100, 4, 4, 3), np.uint8), np.arange(100)[:, None]
+    stand_in(monkeypatch, lambda: (part, part))
+    dataset = data.load("cifar100")
+    assert dataset.y_train.shape == (100,) and dataset.num_classes == 100
+    # numbers of the original's fine labels: 0 apple, 19 cattle, 99 worm
+    assert [dataset.class_names[k] for k in (0, 19, 99)] == ["apple", "cattle", "worm"]
+    assert list(data.CIFAR100) == sorted(set(data.CIFAR100))
 
 
 def test_few_labels(shapes):
@@ -203,6 +223,10 @@ def test_long_tail_by_hand(shapes):
     assert np.bincount(shapes.long_tail(100).y_train).tolist() == sizes
     with pytest.raises(ValueError, match="1 or more"):
         shapes.long_tail(0.5)
+    assert len(shapes.long_tail(100).x_test) == 500
+    # the last class is a 49th: 98 / 49 is 2, where 98 · 49^-1 in floating point falls short of it
+    full = data.Dataset("two", *[np.zeros((196, 1, 1, 1), np.uint8), np.arange(196) % 2] * 2, ("a", "b"))
+    assert np.bincount(full.long_tail(49).y_train).tolist() == [98, 2]
 
 
 def test_masks_and_labels_follow_their_images(shapes):
@@ -213,6 +237,161 @@ def test_masks_and_labels_follow_their_images(shapes):
         np.testing.assert_array_equal(shapes.masks_train[index], mask)
     with pytest.raises(ValueError, match="3000 training images asked of shapes, which has 2000"):
         shapes.take(3000, 10)
+
+
+def test_take_keeps_what_is_not_asked_about(shapes):
+    assert shapes.take(train=50).x_test is shapes.x_test
+    assert shapes.take(test=20).x_train is shapes.x_train
+    np.testing.assert_array_equal(shapes.take(train=50, test=20).x_train, shapes.take(train=50).x_train)
+    assert not np.array_equal(shapes.take(50, seed=0).y_train, shapes.take(50, seed=1).y_train)
+
+
+@pytest.mark.parametrize("subset", [lambda d: d.long_tail(10), lambda d: d.take_per_class(3), lambda d: d.take(test=9)])
+def test_masks_follow_in_every_subset(shapes, subset):
+    small = subset(shapes)
+    for part in ("train", "test"):
+        images, masks = getattr(small, f"x_{part}"), getattr(small, f"masks_{part}")
+        whole, whole_masks = getattr(shapes, f"x_{part}"), getattr(shapes, f"masks_{part}")
+        (index,) = np.flatnonzero((whole == images[-1]).all(axis=(1, 2, 3)))
+        np.testing.assert_array_equal(whole_masks[index], masks[-1])
+        assert len(masks) == len(images)
+
+
+def test_refuses_masks_that_do_not_fit():
+    images, labels = np.zeros((3, 4, 4, 1), np.uint8), np.array([0, 1, 1])
+    with pytest.raises(ValueError, match=r"test masks must be bool \(3, 4, 4\).*not bool of shape \(2, 4, 4\)"):
+        data.Dataset("own", images, labels, images, labels, ("a", "b"), masks_test=np.zeros((2, 4, 4), bool))
+
+
+def test_resized_shapes_keep_their_masks():
+    large, small = data.shapes(20, 10), data._resized(data.shapes(20, 10), (16, 24))
+    assert small.image_shape == (16, 24, 3) and small.masks_train.shape == (20, 16, 24)
+    np.testing.assert_allclose(small.masks_train.mean(axis=(1, 2)), large.masks_train.mean(axis=(1, 2)), atol=0.03)
+    assert data.load("digits", image_size=16).image_shape == (16, 16, 1)
+
+
+@pytest.mark.parametrize("image_size", [0, (8, -8), (8, 8, 3), 8.0, "8"])
+def test_refuses_an_image_size_that_is_none(image_size):
+    with pytest.raises(ValueError, match="image_size must be a side or"):
+        data.load("digits", image_size=image_size)
+
+
+@pytest.mark.parametrize("form", ["folder", "zip"])
+def test_refuses_an_empty_class_folder(tmp_path, form):
+    folder = write_images(tmp_path / "pets")
+    (folder / "emu").mkdir()
+    (folder / "emu/readme.txt").write_text("none yet")
+    with pytest.raises(ValueError, match="class folder 'emu' holds no images"):
+        data.load(folder if form == "folder" else zipped(folder, tmp_path / "pets.zip"))
+
+
+def test_hidden_files_and_other_files_are_left_out(tmp_path):
+    folder = write_images(tmp_path / "pets")
+    for name in ("__MACOSX/cat/._0000.png", "cat/.DS_Store", ".git/x.png", "cat/notes.txt"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("no image")
+    for path in (folder, zipped(folder, tmp_path / "pets.zip")):
+        dataset = data.load(path)
+        assert dataset.class_names == ("cat", "dog") and len(dataset.x_train) + len(dataset.x_test) == 10
+
+
+def test_a_zip_with_backslashes_is_read_and_nothing_is_unpacked(tmp_path):
+    write_images(tmp_path / "pets")
+    with zipfile.ZipFile(tmp_path / "pets.zip", "w") as file:
+        for path in sorted((tmp_path / "pets").rglob("*.png")):
+            file.write(path, "\\".join(path.relative_to(tmp_path / "pets").parts))
+            file.write(path, f"../{path.name}")
+    before = sorted(tmp_path.rglob("*"))
+    assert data.load(tmp_path / "pets.zip").class_names == ("cat", "dog")
+    assert [path for path in sorted(tmp_path.rglob("*")) if path not in before and "cache" not in path.parts] == []
+
+
+def test_16_bit_images_keep_their_upper_8_bits(tmp_path):
+    folder = write_images(tmp_path / "deep", mode="L", size=(2, 2))
+    Image.fromarray(np.array([[0, 255], [256 * 7, 65535]], np.uint16)).save(folder / "cat/0000.png")
+    dataset = data.load(folder)
+    found = [*dataset.x_train[..., 0].tolist(), *dataset.x_test[..., 0].tolist()]
+    assert [[0, 0], [7, 255]] in found
+
+
+def test_one_colour_image_makes_all_of_them_colour(tmp_path):
+    folder = write_images(tmp_path / "pets/train", mode="L")
+    write_images(tmp_path / "pets/test", mode="RGB")
+    dataset = data.load(tmp_path / "pets")
+    assert dataset.image_shape == (8, 6, 3) and (dataset.x_train == dataset.x_train[..., :1]).all()
+    write_images(folder, count=1, mode="RGB")
+    assert data.load(folder).image_shape == (8, 6, 3)
+
+
+def test_a_short_load_is_silent(tmp_path, capfd):
+    data.load(write_images(tmp_path / "pets"))
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("broken", [b"", b"PK\x03\x04 no archive", b"\x93NUMPY\x01\x00v\x00{'descr'", "floats", "scalar"])
+def test_a_broken_cache_is_made_again(tmp_path, cache, broken):
+    folder = write_images(tmp_path / "pets")
+    first = data.load(folder)
+    (file,) = cache.iterdir()
+    if isinstance(broken, bytes):
+        file.write_bytes(broken)
+    else:
+        np.save(file, np.zeros((10, 8, 6, 3)) if broken == "floats" else np.uint8(1))
+    np.testing.assert_array_equal(data.load(folder).x_train, first.x_train)
+    assert [path.suffix for path in cache.iterdir()] == [".npy"] and np.load(file).shape == (10, 8, 6, 3)
+
+
+def test_the_cache_knows_the_image_size_and_the_times(tmp_path, cache):
+    folder = write_images(tmp_path / "pets")
+    data.load(folder)
+    assert data.load(folder, image_size=4).image_shape == (4, 4, 3)
+    path = folder / "cat/0000.png"
+    pixels = np.asarray(Image.open(path))
+    Image.fromarray(255 - pixels).save(path, compress_level=0)
+    dataset = data.load(folder)
+    assert len(list(cache.iterdir())) == 3
+    assert any(np.array_equal(255 - pixels, image) for image in (*dataset.x_train, *dataset.x_test))
+
+
+def test_an_unwritable_cache_costs_only_time(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("DECONVLIB_CACHE", str(tmp_path / "file/cache"))
+    assert data.load(write_images(tmp_path / "pets")).num_classes == 2
+
+
+def test_refuses_too_few_images_to_split(tmp_path):
+    folder = write_images(tmp_path / "pets", count=9)
+    write_images(folder, count=1, classes=("emu",))
+    with pytest.raises(ValueError, match=r"too few images to split: 19 in 3 classes, 1 of 'emu'"):
+        data.load(folder)
+
+
+def test_refuses_damaged_and_foreign_files(tmp_path):
+    archive = zipped(write_images(tmp_path / "pets"), tmp_path / "pets.zip")
+    stored = bytearray(archive.read_bytes())
+    stored[stored.index(b"IDAT") + 8] ^= 255  # the first image's checksum no longer fits
+    archive.write_bytes(stored)
+    with pytest.raises(ValueError, match=r"(cat|dog)/0\d+.png is not a readable image \(Bad CRC"):
+        data.load(archive)
+    (tmp_path / "cifar10").mkdir()
+    for name in ("own.npz", "own.tar", "cifar10/train.zip"):
+        (tmp_path / name).write_bytes(stored[:100])
+        with pytest.raises(ValueError, match="cut short"):
+            data.load("cifar10" if "cifar10" in name else tmp_path / name, data_dir=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("labels", "told"),
+    [
+        (np.eye(10, dtype=int), r"must be 10 integers, one an image, not int64 of shape \(10, 10\)"),
+        (np.full(10, "cat"), "must be 10 integers"),
+        (np.arange(10) % 2 - 1, "training label 0 is -1"),
+    ],
+)
+def test_refuses_an_npz_with_labels_of_another_kind(tmp_path, labels, told):
+    np.savez(tmp_path / "own.npz", x=np.zeros((10, 4, 4), np.uint8), y=labels)
+    with pytest.raises(ValueError, match=told):
+        data.load(tmp_path / "own.npz")
 
 
 def test_channel_statistics(shapes):
@@ -228,9 +407,16 @@ def test_near_duplicates_finds_the_planted_ones(shapes):
     pairs = data.near_duplicates(
         data.Dataset("p", shapes.x_train, shapes.y_train, planted, shapes.y_test, shapes.class_names), 0.99
     )
-    assert set(zip(pairs["train"], pairs["test"], strict=True)) == {(40, 3), (41, 5)}
+    assert list(zip(pairs["train"], pairs["test"], strict=True)) == [(40, 3), (41, 5)]  # most similar first
+    assert pairs["similarity"].is_monotonic_decreasing and pairs["similarity"].between(0.99, 1.00001).all()
 
 
-def test_loading_imports_no_tensorflow():
-    code = "import sys; from deconvlib import data; data.load('digits'); sys.exit('tensorflow' in sys.modules)"
+def test_importing_is_light_and_loading_needs_no_tensorflow():
+    code = """if True:
+        import sys
+        from deconvlib import data
+        assert not {"sklearn", "pandas", "keras", "tensorflow"} & set(sys.modules)
+        data.load("digits")
+        assert not {"keras", "tensorflow"} & set(sys.modules)
+    """
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
