@@ -61,8 +61,8 @@ def fit(
         left by a fit with other settings, data or weights starts anew. Removed at the end.
     seed: order of the images, and the split. Initial weights and dropout take theirs when the model is built.
 
-    Prints one line an epoch with the time left. Raises ValueError for settings that cannot work; FloatingPointError with
-    its step where the loss is no longer a number, the model then keeping the weights of the last whole epoch.
+    Prints one line an epoch with the time left. Raises ValueError for settings that cannot work; FloatingPointError where
+    the loss or a weight is no longer a number, with its step or epoch; the model then has the weights of the last good epoch.
     """
     _check(model, dataset, epochs, batch_size, optimizer, learning_rate, schedule, class_weight, validation, patience)
     models.known("precision", precision, PRECISIONS)
@@ -278,16 +278,18 @@ class _Log(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         if not np.isfinite(logs["loss"]):
-            self.network.set_weights(self.good)
-            raise FloatingPointError(
-                f"the loss is {logs['loss']} at step {batch + 1} of epoch {self.epoch + 1}; the model keeps its weights of "
-                f"the end of epoch {self.epoch}. A smaller learning_rate usually helps"
-            )
+            self._diverged(f"the loss is {logs['loss']} at step {batch + 1} of epoch {self.epoch + 1}")
         spent = time.perf_counter() - self.epoch_begun
         if not self.announced and spent > 10 and batch > 10:
             self.announced = True
             whole = spent / (batch + 1) * self.steps
             print(f"about {_duration(whole)} an epoch, {_duration(whole * self.epochs)} in all", flush=True)
+
+    def _diverged(self, what):
+        self.network.set_weights(self.good)
+        raise FloatingPointError(
+            f"{what}; the model has its weights of the end of epoch {self.epoch} again. A smaller learning_rate usually helps"
+        )
 
     def on_epoch_end(self, epoch, logs=None):
         now = time.perf_counter()
@@ -295,8 +297,12 @@ class _Log(keras.callbacks.Callback):
         logs = {name: float(value) for name, value in logs.items()}
         row = {name: logs.pop(name) for name in ("loss", "accuracy", "val_loss", "val_accuracy")}
         row = {"epoch": epoch + 1, **row, "learning_rate": rate, "seconds": now - self.epoch_begun, **logs}
+        weights = self.network.get_weights()
+        # some kernels rectify NaN to 0: the loss can stay a number when the weights no longer are
+        if not all(np.isfinite(weight).all() for weight in weights):
+            self._diverged(f"a weight is no longer a number at the end of epoch {epoch + 1}")
         self.rows.append(row)
-        self.good = self.network.get_weights()
+        self.good = weights
         if self.file:
             pd.DataFrame(self.rows).to_csv(self.file, index=False)
         left = np.mean([row["seconds"] for row in self.rows]) * (self.epochs - epoch - 1)
