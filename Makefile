@@ -31,7 +31,7 @@ lock: $(READY)  ## newest versions that fit together, on every platform and Pyth
 $(READY): pyproject.toml requirements.txt
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/pip install -q -c requirements.txt uv
-	$(BIN)/uv pip install -q --python $(BIN)/python -c requirements.txt -e '.[dev]'
+	$(BIN)/uv pip install -q --system-certs --python $(BIN)/python -c requirements.txt -e '.[dev]'
 	touch $@
 
 .PHONY: report test lab notebooks lock
