@@ -27,6 +27,11 @@ with _silent_stderr():
     import keras
 
 NAME = keras.backend.backend()
+if NAME != "tensorflow":
+    # saving a model, Keras imports TensorFlow to see whether it is there: seconds, and a GPU's memory
+    from keras.src.utils import module_utils
+
+    module_utils.tensorflow._available = False
 if NAME == "tensorflow":
     import tensorflow
 elif NAME == "jax":

@@ -15,9 +15,13 @@ import numpy as np
 from deconvlib import data, deconvnet, exemplars, models, training
 digits = data.load("digits")
 model = models.classifier(digits.image_shape, digits.num_classes, filters=(8, 8), normalization="batch")
+rng = np.random.default_rng(0)  # the backends draw their own initial weights
+weights = [rng.normal(scale=0.3, size=weight.shape) for weight in model.weights]
+names = [weight.name for weight in model.weights]
+model.set_weights([abs(w) + 0.1 if name == "moving_variance" else w for w, name in zip(weights, names, strict=True)])
 images = digits.x_test[:8]
 found = [deconvnet.project(model, images, "relu2", 3, rule) for rule in deconvnet.RULES]
-history = training.fit(model, digits, epochs=2, gradient_norms=True, augmentation=models.augmentation())
+history = training.fit(model, digits, epochs=2, gradient_norms=True, augmentation=models.augmentation(flip=False))
 training.evaluate(model, digits)
 exemplars.strongest(model, images, ["relu1"], k=2)
 model.save(sys.argv[1] + ".keras")
