@@ -1,4 +1,4 @@
-"""The only file that knows TensorFlow, JAX and Torch: a quiet import, and vector–Jacobian products.
+"""The only file that knows TensorFlow, JAX and Torch: a quiet import, vector–Jacobian products, compiled functions.
 
 Import it before Keras: TensorFlow writes two lines of log to the process' standard error before its own log level is in
 force, and a notebook would keep them.
@@ -6,6 +6,8 @@ force, and a notebook would keep them.
 
 import contextlib
 import os
+
+import numpy
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -34,10 +36,16 @@ if NAME != "tensorflow":
     module_utils.tensorflow._available = False
 if NAME == "tensorflow":
     import tensorflow
+
+    relu = tensorflow.nn.relu
 elif NAME == "jax":
     import jax
+
+    relu = jax.nn.relu
 elif NAME == "torch":
     import torch
+
+    relu = torch.relu
 
 
 def vjp(function, x):
@@ -65,6 +73,43 @@ def vjp(function, x):
 
         return y, pull
     raise RuntimeError(f"Keras backend {NAME!r} has no gradients; use tensorflow, jax or torch")
+
+
+def compiled(function, model, *shapes):
+    """`function` of float32 arrays as one compiled program; takes NumPy arrays and returns a list of them.
+
+    shapes: of each argument without the first axis, the batch, which may have any length. function: tensors -> a tensor
+    or several, in operations of keras.ops and of `model`, whose weights are read anew at each call.
+    """
+    if NAME == "tensorflow":
+        specs = [tensorflow.TensorSpec((None, *shape), "float32") for shape in shapes]
+        # traced here and once: TensorFlow warns of a function that is made again for each layer as it is of retracing
+        program = tensorflow.function(function, input_signature=specs).get_concrete_function()
+
+        def run(*arguments):
+            return program(*(tensorflow.constant(array, "float32") for array in arguments))
+    elif NAME == "jax":
+        # captured by a compiled function, weights would stay what they were
+        program = jax.jit(lambda weights, *arguments: _with_weights(model, weights, function, arguments))
+
+        def run(*arguments):
+            # compiled for each length of the batch: few lengths, then
+            length = len(arguments[0])
+            padding = (1 << (length - 1).bit_length()) - length
+            arguments = [numpy.concatenate([array, array[-1:].repeat(padding, axis=0)]) for array in arguments]
+            outputs = program([variable.value for variable in model.variables], *arguments)
+            return jax.tree.map(lambda output: output[:length], outputs)
+    else:
+
+        def run(*arguments):
+            return function(*(keras.ops.convert_to_tensor(array) for array in arguments))
+
+    return lambda *arguments: [keras.ops.convert_to_numpy(output) for output in keras.tree.flatten(run(*arguments))]
+
+
+def _with_weights(model, weights, function, arguments):
+    with keras.StatelessScope(state_mapping=list(zip(model.variables, weights, strict=True))):
+        return function(*arguments)
 
 
 def gradients(model, images, labels):

@@ -2,249 +2,277 @@
 
 From one unit back to the image, layer by layer: unpool by the switches of this image's maxima, rectify the signal,
 apply the transposed filter. Unpooling and transposed filtering are what the chain rule does at a max pooling and at a
-convolution; only what happens at a rectifier tells the three rules apart (Springenberg et al. 2014, figure 1):
+convolution, so a projection is one vector–Jacobian product of the model with another rule at its rectifiers: `rules` has
+the three, and refuses a nonlinearity for which none is defined, since the plain gradient in its place would look like an
+answer. Of a batch normalization, on which the paper is silent, the signal is multiplied by γ / σ, sign included.
 
-    gradient    g · [x > 0]            the forward mask: plain back-propagation
-    deconvnet   max(g, 0)              the backward signal rectified, whatever the forward pass did
-    guided      max(g, 0) · [x > 0]    both
-
-So a projection is one vector–Jacobian product of the model with another rule at its rectifiers. A nonlinearity for which
-no rule is defined is refused: the plain gradient in its place would look like an answer.
+Several units are projected together, through the `windows` that they see instead of whole images.
 """
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from tqdm import tqdm
 
-from deconvlib import backend, graph, models, receptive_field
+from deconvlib import backend, graph, models, receptive_field, rules, windows
 from deconvlib.backend import keras
+from deconvlib.rules import RULES
 
-RULES = ("deconvnet", "guided", "gradient")
-BATCH = 64  # images projected at once; bounds memory
+__all__ = ["RULES", "Patches", "coverage", "project", "project_units", "rectified_convolutions", "switches"]
 
-# Linear for a given image, so that the chain rule is the transposed operation; pooling by its switches among them.
-_LINEAR = {
-    *("Conv1D", "Conv2D", "Conv2DTranspose", "DepthwiseConv2D", "SeparableConv2D", "Dense", "BatchNormalization"),
-    *("MaxPooling2D", "AveragePooling2D", "GlobalAveragePooling2D", "GlobalMaxPooling2D", "UpSampling2D"),
-    *("ZeroPadding2D", "Cropping2D", "Flatten", "Reshape", "Permute", "Add", "Subtract", "Average", "Concatenate"),
-    *("Rescaling", "Normalization", "Identity", "Dropout", "SpatialDropout2D", "GaussianNoise", "Activation"),
-}
+MEMORY = 2**28  # bytes of activations and signals that one batch may hold
 
 
-class Rectifier(NamedTuple):
-    """f(x) = x where 0 < x < ceiling, slope · x below 0, constant above the ceiling."""
+class Patches(NamedTuple):
+    """What units see of their images and what it projects to, for units of any shape s.
 
-    slope: float = 0.0
-    ceiling: float = float("inf")
+    pixels: s + (height, width, channels), cut from the images as they were given; projections: float32 of the same
+    shape. row, column: of each patch's upper left pixel in its image, integers of shape s.
+    """
 
-    def rectify(self, signal):
-        """The signal with its negative part scaled by the slope: ReLU where that is 0."""
-        # no ceiling: the backward signal has another scale than the activations
-        return keras.ops.where(signal > 0, signal, self.slope * signal)
-
-    def mask(self, x):
-        """The derivative of the forward pass at x."""
-        gate = keras.ops.where(x > 0, keras.ops.ones_like(x), self.slope * keras.ops.ones_like(x))
-        return gate * keras.ops.cast(x < self.ceiling, gate.dtype)
+    pixels: np.ndarray
+    projections: np.ndarray
+    row: np.ndarray
+    column: np.ndarray
 
 
-def deconvnet_rule(rectifier, x, signal):
-    return rectifier.rectify(signal)
-
-
-def guided_rule(rectifier, x, signal):
-    return rectifier.rectify(signal) * rectifier.mask(x)
-
-
-def project(model: keras.Model, images: np.ndarray, layer: str, channel: int, rule: str = "deconvnet") -> np.ndarray:
+def project(
+    model: keras.Model,
+    images: np.ndarray,
+    layer: str,
+    channel: int,
+    rule: str = "deconvnet",
+    *,
+    whole_map: bool = False,
+    switches: bool = True,
+    chain_rule: tuple[str, ...] = (),
+) -> np.ndarray:
     """Each image's strongest unit of one channel, projected back to the pixels: float32 of the shape of `images`.
 
     images: uint8, or float as the model takes them, (n, height, width, channels). The unit is seeded with its
     activation, all others of the layer with zero (section 2.1 of the paper). Where `layer` is a softmax, the projection
     starts from before it. The model is not changed.
 
+    whole_map: seed every unit of the channel with its activation, instead of the strongest alone. switches: False
+    unpools without them, each value spread evenly over its region. chain_rule: functions or layers, by their names in
+    `coverage`, at which the plain chain rule may stand in for a rule that is not defined there.
+
     Raises ValueError for an unknown layer, channel or rule, for images that do not fit, and for a nonlinearity that the
     rule does not cover.
     """
     images = models.as_input(model, images)
-    units, channels = _output_shape(model, layer)
-    if not 0 <= channel < channels:
-        raise ValueError(f"channel {channel} is not in layer {layer!r}; its channels are 0 to {channels - 1}")
-
-    def strongest(activations, _):
-        flat = activations.reshape(len(activations), units, channels)
-        unit = np.arange(len(flat)), flat[..., channel].argmax(axis=1), channel
-        seed = np.zeros_like(flat)
-        seed[unit] = flat[unit]
-        return seed
-
-    return _project(model, images, layer, rule, strongest)
+    (rows, columns, channels), _ = _walk(model, layer, images.shape[1:3])
+    _check_range("channel", channel, channels, layer)
+    pull, batch_size = _whole(model, layer, rule, switches, chain_rule, images.shape[1:3])
+    projections = np.empty_like(images)
+    for start in range(0, len(images), batch_size):
+        batch = images[start : start + batch_size]
+        places = np.full((len(batch), rows * columns), whole_map, np.float32)
+        (projections[start : start + batch_size],) = pull(batch, places, _one_hot(np.full(len(batch), channel), channels))
+    return projections
 
 
 def project_units(
-    model: keras.Model, images: np.ndarray, layer: str, units, rule: str = "deconvnet"
-) -> tuple[np.ndarray, np.ndarray]:
-    """(patches, projections): what each unit sees, and its projection, cropped to the unit's receptive field.
+    model: keras.Model,
+    images: np.ndarray,
+    layer: str,
+    units,
+    rule: str = "deconvnet",
+    *,
+    switches: bool = True,
+    chain_rule: tuple[str, ...] = (),
+) -> Patches:
+    """What each unit sees, and its projection, cropped to the unit's receptive field; each unit on its own.
 
-    images: all the images that `units` names by number; units: `exemplars.Units` of any shape s. Both results are
-    float32 of shape s + (height, width, channels), the receptive field's size but at most the image's; at a border the
-    window is shifted into the image.
+    images: all the images that `units` names by number; of a memory-mapped array only the windows are read. units:
+    `exemplars.Units` of any shape. A patch has the size of the receptive field, at most the image's; at a border it is
+    shifted into the image. The rest as for `project`, which gives the same values. Shows progress where it takes longer
+    than two seconds.
+
+    Raises ValueError also for a unit outside the images or the layer.
     """
-    shape = units.image.shape
-    flat = type(units)(*(part.reshape(-1) for part in units))
-    chosen = models.as_input(model, images[flat.image])
-    positions, channels = _output_shape(model, layer)
-    maps = graph.find(model, layer).node.outputs[0].shape
+    models.check_images(model, images)
+    image_size = images.shape[1:3]
+    (rows, columns, channels), _ = _walk(model, layer, image_size)
+    flat = type(units)(*(np.ravel(part) for part in units))
+    for what, limit in {"image": len(images), "row": rows, "column": columns, "channel": channels}.items():
+        _check_range(what, getattr(flat, what), limit, layer)
+    position = np.stack([flat.row, flat.column], axis=1).astype(int)
+    field = receptive_field.of(model, layer, image_size)
+    size = tuple(map(min, field.size, image_size))
+    first = np.array([position[:, axis] * s.numerator // s.denominator for axis, s in enumerate(field.stride)]).T + field.offset
+    corner = np.clip(first, 0, np.subtract(image_size, size))  # a patch at a border is shifted into the image
 
-    def seed(activations, start):
-        here = slice(start, start + len(activations))
-        place = np.ravel_multi_index((flat.row[here], flat.column[here]), maps[1:3]) if len(maps) == 4 else 0
-        seeds = np.zeros((len(activations), positions, channels), activations.dtype)
-        one = np.arange(len(activations)), place, flat.channel[here]
-        seeds[one] = activations.reshape(seeds.shape)[one]
-        return seeds
+    plan = windows.plan(model, layer, image_size) if switches else None
+    if plan is None:
+        first, window = np.zeros_like(first), image_size
+        where = _one_hot(position[:, 0] * columns + position[:, 1], rows * columns)
+        pull, batch_size = _whole(model, layer, rule, switches, chain_rule, image_size)
+    else:
+        window, where = field.size, position.astype(np.float32)
+        pull, batch_size = _windowed(model, layer, rule, chain_rule, image_size)
+    pixels = np.empty((len(position), *size, images.shape[-1]), images.dtype)
+    projections = np.empty(pixels.shape, np.float32)
+    batches = range(0, len(position), batch_size)
+    for start in tqdm(batches, desc=f"projections of {layer}", unit="batch", delay=2, leave=False):
+        chosen = slice(start, start + batch_size)
+        seen = [_cut(images[i], at, window) for i, at in zip(flat.image[chosen], first[chosen], strict=True)]
+        floats = models.as_floats(model, np.stack(seen), flat.image[chosen])
+        (found,) = pull(floats, where[chosen], _one_hot(flat.channel[chosen], channels))
+        for unit, projected in enumerate(found, start):
+            pixels[unit] = _cut(images[flat.image[unit]], corner[unit], size)
+            projections[unit] = _cut(projected, corner[unit] - first[unit], size)
+    shape = np.shape(units.image)
+    patches = (array.reshape(*shape, *array.shape[1:]) for array in (pixels, projections))
+    return Patches(*patches, *(part.reshape(shape) for part in corner.T))
 
-    projections = _project(model, chosen, layer, rule, seed)
-    rows, columns = _windows(model, layer, flat, chosen.shape[1:3])
-    index = np.arange(len(chosen))[:, None, None], rows[:, :, None], columns[:, None, :]
-    return tuple(array[index].reshape(*shape, *array[index].shape[1:]) for array in (chosen, projections))
+
+def switches(model: keras.Model, images: np.ndarray, layer: str) -> tuple[np.ndarray, np.ndarray]:
+    """(maps, chosen): what max pooling `layer` pools, and where in it lies the maximum of each region.
+
+    maps: float32 (n, height, width, channels); chosen: booleans of the same shape. Section 2.1 of the paper.
+    Raises ValueError for a layer that is not a max pooling.
+    """
+    step = graph.find(model, layer)
+    if type(step.operation).__name__ != "MaxPooling2D":
+        raise ValueError(f"layer {layer!r} is a {type(step.operation).__name__}; only a MaxPooling2D has switches")
+    images = keras.ops.convert_to_tensor(models.as_input(model, images))
+    maps = None
+
+    def keep(step, *arguments, **keywords):
+        nonlocal maps
+        maps = arguments[0]
+        return step.operation(*arguments, **keywords)
+
+    graph.run(model, [images], keep, until=layer)
+    pooled, pull = backend.vjp(step.operation, maps)
+    chosen = keras.ops.convert_to_numpy(pull(keras.ops.ones_like(pooled))) > 0
+    return keras.ops.convert_to_numpy(maps), chosen
 
 
-def coverage(model: keras.Model, layer: str) -> pd.DataFrame:
-    """One row for each nonlinearity between the pixels and `layer`: its layer, its function, and whether rules cover it."""
-    graph.find(model, layer)
+def coverage(model: keras.Model, layer: str, rule: str = "deconvnet", chain_rule: tuple[str, ...] = ()) -> pd.DataFrame:
+    """One row for each nonlinearity between the pixels and `layer`: layer, function, covered, backward.
+
+    covered: whether `rule` is defined there; backward: what becomes there of the signal g on its way to the pixels, with
+    x what the nonlinearity was given. Pooling is not listed: its switches are the chain rule.
+    """
+    rules.known_rule(rule)
     found = []
-
-    def note(step, *arguments, **keywords):
-        kind, covered = _nonlinearity(step)
-        if kind is not None:
-            found.append({"layer": step.name, "function": kind, "covered": isinstance(covered, Rectifier)})
-        return step.operation.compute_output_spec(*arguments, **keywords)
-
-    graph.run(model, model.inputs, note, until=layer)
-    return pd.DataFrame(found, columns=["layer", "function", "covered"])
+    for nonlinearity in rules.nonlinearities(model, layer):
+        backward = rules.backward(nonlinearity, layer, rule, chain_rule)
+        # a sigmoid at which the plain chain rule was asked for is passed, but not covered
+        covered = backward not in ("refused", rules.CHAIN_RULE) or rule == "gradient"
+        found.append((nonlinearity.step.name, nonlinearity.name, covered, backward))
+    return pd.DataFrame(found, columns=["layer", "function", "covered", "backward"])
 
 
 def rectified_convolutions(model: keras.Model) -> list[str]:
     """The layers in which the feature maps of a convolution appear rectified: itself, or the first rectifier after it."""
     found, waiting = [], False
     for step in graph.steps(model):
-        _, rectifier = _nonlinearity(step)
+        _, rectifier = rules.nonlinearity(step)
         waiting = waiting or "Conv" in type(step.operation).__name__
-        if waiting and isinstance(rectifier, Rectifier):
+        if waiting and rectifier is not None:
             found.append(step.name)
             waiting = False
     return found
 
 
-def _project(model, images, layer, rule, seed):
-    forward = _forward(model, layer, rule)
-    projections = np.empty(images.shape, np.float32)
-    for start in range(0, len(images), BATCH):
-        batch = keras.ops.convert_to_tensor(images[start : start + BATCH])
-        activations, pull = backend.vjp(forward, batch)
-        values = keras.ops.convert_to_numpy(activations)
-        signal = keras.ops.convert_to_tensor(seed(values, start).reshape(values.shape))
-        projections[start : start + BATCH] = keras.ops.convert_to_numpy(pull(signal))
-    return projections
+def _walk(model, layer, image_size):
+    """The layer's output as (rows, columns, channels), a vector as one place; and the elements of all maps on the way."""
+    graph.find(model, layer)
+    shapes = graph.shapes(model, image_size, until=layer)
+    shape = shapes[layer]
+    if len(shape) not in (1, 3):
+        raise ValueError(f"layer {layer!r} has outputs of shape {shape}: not feature maps, nor a vector")
+    return (1, 1, *shape)[-3:], sum(int(np.prod(shape)) for shape in shapes.values())
 
 
-def _forward(model, layer, rule):
-    """images -> the layer's output, in which each rectifier carries the rule for the way back."""
-    if rule not in RULES:
-        raise ValueError(f"rule {rule!r} is not one of {', '.join(map(repr, RULES))}")
-    policy = {"deconvnet": deconvnet_rule, "guided": guided_rule, "gradient": None}[rule]
-
-    def call(step, *arguments, **keywords):
-        operation = step.operation
-        kind, function = _nonlinearity(step)
-        if step.name == layer and kind == "softmax":
-            return _bare(operation)(*arguments, **keywords)
-        if kind is None or policy is None:
-            return operation(*arguments, **keywords)
-        if not isinstance(function, Rectifier):
-            raise ValueError(
-                f"layer {step.name!r} applies {kind}, for which rule {rule!r} is not defined: it is defined for ReLU, ReLU6 "
-                "and leaky ReLU. Use rule='gradient', or a layer before it"
-            )
-        return _rectified(_bare(operation)(*arguments, **keywords), _activation_of(operation), function, policy)
-
-    return lambda images: graph.run(model, [images], call, until=layer)
+# Compiled for a model, a layer and a size; the weights are read anew at each call.
 
 
-def _rectified(x, activation, rectifier, policy):
-    @keras.ops.custom_gradient
-    def apply(x):
-        def gradient(*arguments, upstream=None):
-            # TensorFlow and JAX pass the signal by position, Torch by name
-            signal = arguments[0] if upstream is None else upstream
-            return policy(rectifier, x, signal)
+def _whole(model, layer, rule, switches, chain_rule, image_size):
+    """(pull, images in a batch): pull(images, places, channels) projects units from whole images.
 
-        return activation(x), gradient
-
-    return apply(x)
+    places: (n, rows · columns), 1 where a unit is seeded; all 0 for the strongest. channels: one-hot (n, channels).
+    """
+    treated = rules.treatment(model, layer, rule, chain_rule)
+    return _compile_whole(model, layer, rule, switches, tuple(treated.items()), tuple(image_size))
 
 
-def _nonlinearity(step):
-    """(name, Rectifier) of the rectifier in this step; (name, None) of another nonlinearity; (None, None) of neither."""
-    operation = step.operation
-    kind = type(operation).__name__
-    if kind == "ReLU":
-        known = not operation.threshold
-        ceiling = float("inf") if operation.max_value is None else float(operation.max_value)
-        return "relu", Rectifier(float(operation.negative_slope or 0), ceiling) if known else None
-    if kind in ("LeakyReLU", "LeakyRelu"):
-        return "leaky_relu", Rectifier(float(operation.negative_slope))
-    if kind in ("Relu", "Relu6"):
-        return kind.lower(), Rectifier(ceiling=6.0 if kind == "Relu6" else float("inf"))
-    if kind == "Softmax":
-        return "softmax", None
-    activation = getattr(operation, "activation", None)
-    name = getattr(activation, "__name__", type(activation).__name__)
-    if kind in _LINEAR and activation in (None, keras.activations.linear):
-        return None, None
-    if kind in _LINEAR and isinstance(activation, keras.layers.Layer):
-        return _nonlinearity(graph.Step(step.name, activation, step.node))
-    if kind in _LINEAR:
-        rectifiers = {
-            keras.activations.relu: Rectifier(),
-            keras.activations.relu6: Rectifier(ceiling=6.0),
-            keras.activations.leaky_relu: Rectifier(0.2),  # Keras' default slope, which a name cannot change
-        }
-        return name, rectifiers.get(activation)
-    return kind, None
+@functools.lru_cache(maxsize=32)
+def _compile_whole(model, layer, rule, switches, treated, image_size):
+    (rows, columns, channels), elements = _walk(model, layer, image_size)
+    call = rules.caller(layer, rule, dict(treated), switches)
+
+    def forward(images):
+        return graph.run(model, [images], lambda step, *a, **k: call(step, step.operation, *a, **k), until=layer)
+
+    def pull(images, places, channel):
+        maps, back = backend.vjp(forward, images)
+        flat = keras.ops.reshape(maps, (-1, rows * columns, channels))
+        channel, places = keras.ops.cast(channel, maps.dtype), keras.ops.cast(places, maps.dtype)
+        strongest = keras.ops.argmax(keras.ops.sum(flat * channel[:, None], axis=2), axis=1)
+        strongest = keras.ops.one_hot(strongest, rows * columns, dtype=flat.dtype)
+        asked = keras.ops.max(places, axis=1, keepdims=True)
+        seed = (places + (1 - asked) * strongest)[:, :, None] * channel[:, None]
+        return keras.ops.cast(back(keras.ops.reshape(flat * seed, keras.ops.shape(maps))), "float32")
+
+    pixels = (*image_size, model.inputs[0].shape[-1])
+    return backend.compiled(pull, model, pixels, (rows * columns,), (channels,)), _batch_size(elements)
 
 
-def _activation_of(operation):
-    return operation.activation if hasattr(operation, "activation") else operation
+def _windowed(model, layer, rule, chain_rule, image_size):
+    """(pull, windows in a batch): pull(windows, positions, channels) projects units from the windows that they see.
+
+    positions: rows and columns, (n, 2); channels: one-hot (n, channels).
+    """
+    treated = rules.treatment(model, layer, rule, chain_rule)
+    return _compile_windowed(model, layer, rule, tuple(treated.items()), tuple(image_size))
 
 
-def _bare(operation):
-    """The operation without its activation: a second face of the same layer, with the same weights."""
-    if not hasattr(operation, "activation") or type(operation).__name__ == "Activation":
-        return lambda x, **_: x  # Keras passes a softmax its mask
-    # not copy.copy, which Keras answers with a saved and reloaded layer; not __setattr__, which would track the change
-    bare = object.__new__(type(operation))
-    bare.__dict__.update(operation.__dict__)
-    bare.__dict__["activation"] = None
-    return bare
+@functools.lru_cache(maxsize=32)
+def _compile_windowed(model, layer, rule, treated, image_size):
+    plan = windows.plan(model, layer, image_size)
+    (_, _, channels), _ = _walk(model, layer, image_size)
+    call = rules.caller(layer, rule, dict(treated))
+
+    def pull(images, positions, channel):
+        units = keras.ops.cast(positions, "int32")
+        values, back = backend.vjp(lambda images: windows.run(model, layer, plan, images, units, call), images)
+        return keras.ops.cast(back(values * keras.ops.cast(channel, values.dtype)[:, None, None]), "float32")
+
+    pixels = (*(part.size for part in plan.pixels), model.inputs[0].shape[-1])
+    return backend.compiled(pull, model, pixels, (2,), (channels,)), _batch_size(plan.elements)
 
 
-def _output_shape(model, layer):
-    """(units in one map, channels) of a layer; dense layers have one unit a channel."""
-    shape = graph.find(model, layer).node.outputs[0].shape
-    if len(shape) not in (2, 4):
-        raise ValueError(f"layer {layer!r} has outputs of shape {shape[1:]}: not feature maps, nor a vector")
-    return int(np.prod(shape[1:-1])), shape[-1]
+def _batch_size(elements):
+    # activations on the way up and signals on the way down, of 4 bytes
+    return max(1, min(256, MEMORY // (2 * 4 * elements)))
 
 
-def _windows(model, layer, units, image_size):
-    """Pixel rows and columns of each unit's receptive field, (n, height) and (n, width), shifted into the image."""
-    field = receptive_field.of(model, layer)
-    axes = []
-    for axis, position in enumerate((units.row, units.column)):
-        size = min(field.size[axis], image_size[axis])
-        first = np.array([int(field.stride[axis] * int(p)) + field.offset[axis] for p in position])
-        axes.append(np.clip(first, 0, image_size[axis] - size)[:, None] + np.arange(size))
-    return axes
+def _cut(image, corner, size):
+    """The part of an image of some size from a corner on, which may lie outside; zero where there is no image."""
+    part = np.zeros((*size, image.shape[-1]), image.dtype)
+    (top, left), (bottom, right) = np.maximum(corner, 0), np.minimum(np.add(corner, size), image.shape[:2])
+    if top < bottom and left < right:
+        part[top - corner[0] : bottom - corner[0], left - corner[1] : right - corner[1]] = image[top:bottom, left:right]
+    return part
+
+
+def _one_hot(index, length):
+    encoded = np.zeros((len(index), length), np.float32)
+    encoded[np.arange(len(index)), index] = 1
+    return encoded
+
+
+def _check_range(what, values, limit, layer):
+    values = np.asarray(values)
+    if not np.issubdtype(values.dtype, np.integer):
+        raise ValueError(f"{what} must be whole numbers, not {values.dtype}")
+    wrong = values[(values < 0) | (values >= limit)]
+    if wrong.size:
+        where = "given" if what == "image" else f"in layer {layer!r}"
+        raise ValueError(f"{what} {wrong.flat[0]} is not {where}; its {what}s are 0 to {limit - 1}")

@@ -1,5 +1,6 @@
 """keras.Model -> its operations in the order they run, nested models opened: what every analysis walks over."""
 
+import collections
 import difflib
 from typing import NamedTuple
 
@@ -9,26 +10,18 @@ from deconvlib.backend import keras
 class Step(NamedTuple):
     """One call of one operation: a layer, or a function of keras.ops."""
 
-    name: str  # as the user sees it; inside a nested model "outer/inner"
+    name: str  # as the user sees it: inside a nested model "outer/inner", the second call of one layer "layer:2"
     operation: keras.Operation
     node: object  # Keras' record of the call: its input tensors, arguments and outputs
 
 
-def steps(model: keras.Model, prefix: str = "") -> list[Step]:
+def steps(model: keras.Model) -> list[Step]:
     """Every operation of `model` in the order of computation, those of nested models in their place.
 
     A layer called several times appears once for each call. Raises TypeError for a model without a graph.
     """
-    function = _function(model)
     found = []
-    for depth in sorted(function._nodes_by_depth, reverse=True):
-        for node in function._nodes_by_depth[depth]:
-            if node.is_input:
-                continue
-            if isinstance(node.operation, keras.Model):
-                found += steps(node.operation, f"{prefix}{node.operation.name}/")
-            else:
-                found.append(Step(prefix + node.operation.name, node.operation, node))
+    run(model, _function(model).inputs, lambda step, *_, **__: found.append(step) or step.node.outputs)
     return found
 
 
@@ -49,12 +42,15 @@ class _Reached(NamedTuple):
 def _run(model, inputs, call, until, prefix):
     function = _function(model)
     values = {id(tensor): value for tensor, value in zip(function.inputs, keras.tree.flatten(inputs), strict=True)}
+    times = collections.Counter()
     for depth in sorted(function._nodes_by_depth, reverse=True):
         for node in function._nodes_by_depth[depth]:
             if node.is_input:
                 continue
             arguments, keywords = node.arguments.fill_in(values)
-            name = prefix + node.operation.name
+            times[node.operation] += 1
+            again = f":{times[node.operation]}" if times[node.operation] > 1 else ""
+            name = f"{prefix}{node.operation.name}{again}"
             if isinstance(node.operation, keras.Model):
                 output = _run(node.operation, arguments[0], call, until, name + "/")
                 if isinstance(output, _Reached):
@@ -70,15 +66,15 @@ def _run(model, inputs, call, until, prefix):
 
 
 def find(model: keras.Model, layer: str) -> Step:
-    """The step whose name is `layer`. Raises ValueError that names the layers with feature maps, nearest first."""
+    """The step whose name is `layer`. Raises ValueError that names layers with feature maps, the nearest first."""
     every = steps(model)
     for step in every:
         if step.name == layer:
             return step
     names = [step.name for step in every if len(step.node.outputs[0].shape) == 4]
-    near = difflib.get_close_matches(layer, names, n=1)
-    hint = f"did you mean {near[0]!r}? Its" if near else "its"
-    listed = ", ".join(map(repr, names))
+    near = difflib.get_close_matches(layer, names, n=3)
+    hint = f"did you mean {' or '.join(map(repr, near))}? Its" if near else "its"
+    listed = ", ".join(map(repr, names[:20])) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
     raise ValueError(f"layer {layer!r} is not in this model; {hint} layers with feature maps are {listed}")
 
 
@@ -93,3 +89,34 @@ def _function(model):
             "API, keras.Model(inputs, outputs), or pass the part of it that is functional"
         )
     return model
+
+
+def shapes(model: keras.Model, image_size: tuple[int, int], until: str | None = None) -> dict[str, tuple[int, ...]]:
+    """{step's name: shape of its output for one image, as the tuple (height, width, channels) or (units,)}.
+
+    image_size: (height, width) of the images, which a model that takes any does not tell. until: the last step.
+    """
+    found = {}
+
+    def note(step, *arguments, **keywords):
+        output = step.operation.compute_output_spec(*arguments, **keywords)
+        found[step.name] = tuple(keras.tree.flatten(output)[0].shape[1:])
+        return output
+
+    run(model, [keras.KerasTensor((1, *image_size, model.inputs[0].shape[-1]))], note, until)
+    return found
+
+
+def kind(operation: keras.Operation) -> str:
+    """The name of the operation's class; of one that is neither Keras' nor this project's, with its module before it."""
+    # a class of the user's may have the name of a layer that is known, and do something else
+    name, module = type(operation).__name__, type(operation).__module__
+    return name if module.startswith(("keras.", "deconvlib.")) else f"{module}.{name}"
+
+
+def face(layer: keras.Operation, **attributes) -> keras.Operation:
+    """A second face of the same layer, with the same weights and other attributes; the layer stays as it is."""
+    # not copy.copy, which Keras answers with a saved and reloaded layer; not __setattr__, which would track the change
+    second = object.__new__(type(layer))
+    second.__dict__.update(layer.__dict__, **attributes)
+    return second

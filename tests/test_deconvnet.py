@@ -106,36 +106,6 @@ def test_gradient_rule_is_the_derivative(normalization, decoder):
     np.testing.assert_allclose(projected, expected, rtol=1e-4, atol=1e-6 * np.abs(expected).max())
 
 
-def fused():
-    return [keras.layers.Conv2D(4, 3, activation="relu", name="a"), keras.layers.Conv2D(3, 3, name="b")]
-
-
-def as_layer():
-    return [keras.layers.Conv2D(4, 3, name="c"), keras.layers.ReLU(name="a"), keras.layers.Conv2D(3, 3, name="b")]
-
-
-def as_activation():
-    return [keras.layers.Conv2D(4, 3, name="c"), keras.layers.Activation("relu", name="a"), keras.layers.Conv2D(3, 3, name="b")]
-
-
-def test_every_form_of_relu_gives_the_same_projection():
-    images = np.random.default_rng(0).random((3, 8, 8, 2), dtype=np.float32)
-    nets = [network(*layers()) for layers in (fused, as_layer, as_activation)]
-    inner = network(*fused())
-    nested = keras.Sequential([keras.Input((8, 8, 2)), inner])
-    entry = keras.Input((8, 8, 2))
-    convolve, last = keras.layers.Conv2D(4, 3), keras.layers.Conv2D(3, 3, name="b")
-    functional = keras.Model(entry, last(keras.ops.relu(convolve(entry))))
-    for net in [*nets, nested, functional]:
-        net.set_weights(nets[0].get_weights())
-    for rule in deconvnet.RULES:
-        expected = deconvnet.project(nets[0], images, "b", 1, rule)
-        for net in [*nets[1:], functional]:
-            np.testing.assert_array_equal(deconvnet.project(net, images, "b", 1, rule), expected)
-        np.testing.assert_array_equal(deconvnet.project(nested, images, f"{inner.name}/b", 1, rule), expected)
-        assert not np.allclose(expected, 0)
-
-
 def test_the_model_is_unchanged():
     model = models.classifier((16, 16, 3), 4, filters=(6, 8))
     images = np.random.default_rng(0).random((2, 16, 16, 3), dtype=np.float32)
@@ -151,7 +121,7 @@ def test_units_are_projected_one_by_one_and_cropped_to_what_they_see():
     model = models.classifier((16, 16, 3), 4, filters=(6, 8))
     images = np.random.default_rng(0).integers(0, 256, (12, 16, 16, 3), np.uint8)
     units = exemplars.strongest(model, images, ["conv2"], k=3)["conv2"]
-    patches, projections = deconvnet.project_units(model, images, "conv2", units)
+    patches, projections, *_ = deconvnet.project_units(model, images, "conv2", units)
     assert patches.shape == projections.shape == (8, 3, 8, 8, 3)
     for channel, rank in [(0, 0), (5, 2)]:
         whole = deconvnet.project(model, images[[units.image[channel, rank]]], "conv2", channel)[0]
@@ -161,17 +131,48 @@ def test_units_are_projected_one_by_one_and_cropped_to_what_they_see():
         outside = whole.copy()
         outside[top : top + 8, left : left + 8] = 0
         assert not outside.any()  # nothing of the projection lies outside the receptive field
-        pixels = images[units.image[channel, rank], top : top + 8, left : left + 8] / np.float32(255)
-        np.testing.assert_allclose(patches[channel, rank], pixels, atol=1e-6)
+        pixels = images[units.image[channel, rank], top : top + 8, left : left + 8]
+        np.testing.assert_array_equal(patches[channel, rank], pixels)
 
 
-def test_coverage_lists_every_nonlinearity_on_the_way():
-    model = models.classifier((16, 16, 3), 4, filters=(6, 8), activation="tanh")
-    table = deconvnet.coverage(model, "softmax")
-    assert table["layer"].tolist() == ["conv1", "conv2", "dense1", "softmax"]
-    assert table["function"].tolist() == ["tanh"] * 3 + ["softmax"]
-    assert not table["covered"].any()
-    assert deconvnet.coverage(models.classifier((16, 16, 3), 4, filters=(6, 8)), "conv2")["covered"].all()
+def test_a_whole_map_is_the_sum_of_its_units():
+    model = models.classifier((16, 16, 3), 4, filters=(6, 8))
+    images = np.random.default_rng(0).random((1, 16, 16, 3), dtype=np.float32)
+    # of the gradient alone: rectifying a sum is not the sum of what is rectified
+    whole = deconvnet.project(model, images, "conv2", 3, "gradient", whole_map=True)
+    rows, columns = (index.ravel() for index in np.indices((8, 8)))
+    units = exemplars.Units(np.zeros(64, int), rows, columns, np.full(64, 3), np.zeros(64))
+    patches, total = deconvnet.project_units(model, images, "conv2", units, "gradient"), np.zeros_like(whole[0])
+    for projection, row, column in zip(patches.projections, patches.row, patches.column, strict=True):
+        total[row : row + 8, column : column + 8] += projection
+    np.testing.assert_allclose(whole[0], total, atol=1e-5 * np.abs(total).max())
+
+
+def test_without_switches_the_signal_spreads_evenly_over_each_region():
+    model = network(
+        convolution(1, 1, "conv1", np.ones((1, 1, 1, 1))),
+        keras.layers.MaxPooling2D(2, name="pool1"),
+        convolution(1, 1, "conv2", np.ones((1, 1, 1, 1))),
+        shape=(2, 2, 1),
+    )
+    image = np.array([[1, 2], [0, 8]], np.float32).reshape(1, 2, 2, 1)
+    np.testing.assert_allclose(deconvnet.project(model, image, "conv2", 0)[0, ..., 0], [[0, 0], [0, 8]])
+    np.testing.assert_allclose(deconvnet.project(model, image, "conv2", 0, switches=False)[0, ..., 0], [[2, 2], [2, 2]])
+    units = exemplars.strongest(model, image, ["conv2"], k=1)["conv2"]
+    spread = deconvnet.project_units(model, image, "conv2", units, switches=False)
+    np.testing.assert_allclose(spread.projections.ravel(), 2)
+
+
+def test_switches_are_the_places_of_the_maxima():
+    model = models.classifier((16, 16, 3), 4, filters=(6, 8))
+    images = np.random.default_rng(0).random((2, 16, 16, 3), dtype=np.float32)
+    maps, chosen = deconvnet.switches(model, images, "pool1")
+    assert maps.shape == chosen.shape == (2, 16, 16, 6)
+    blocks = [array.reshape(2, 8, 2, 8, 2, 6).transpose(0, 1, 3, 5, 2, 4).reshape(-1, 4) for array in (maps, chosen)]
+    assert (blocks[1].sum(axis=1) == 1).all()
+    np.testing.assert_array_equal(blocks[0][blocks[1]], blocks[0].max(axis=1))
+    with pytest.raises(ValueError, match="'conv1' is a Conv2D; only a MaxPooling2D has switches"):
+        deconvnet.switches(model, images, "conv1")
 
 
 @pytest.mark.parametrize(
@@ -180,10 +181,18 @@ def test_coverage_lists_every_nonlinearity_on_the_way():
         ({"layer": "conv9"}, "'conv9' is not in this model; did you mean 'conv"),
         ({"channel": 6}, "channel 6 is not in layer 'conv1'; its channels are 0 to 5"),
         ({"channel": -1}, "channel -1"),
-        ({"rule": "guide"}, "rule 'guide' is not one of 'deconvnet', 'guided', 'gradient'"),
+        ({"rule": "guide"}, "rule 'guide' is not known; did you mean 'guided'"),
         ({"images": np.zeros((1, 8, 8, 3))}, r"shape \(1, 8, 8, 3\) do not fit this model; it takes \(n, 16, 16, 3\)"),
         ({"images": np.zeros((0, 16, 16, 3))}, "at least 1"),
         ({"images": np.full((2, 16, 16, 3), np.nan)}, "image 0 holds NaN"),
+        (
+            {"images": np.full((2, 16, 16, 3), 200.0)},
+            r"pixels lie in \[200, 200\]; this model rescales them itself and takes \[0, 1\]",
+        ),
+        (
+            {"images": np.zeros((2, 16, 16, 3), int)},
+            "images are int64; give pixels as uint8, or floats as the model takes them",
+        ),
     ],
 )
 def test_refuses(arguments, said):
@@ -192,13 +201,21 @@ def test_refuses(arguments, said):
         deconvnet.project(**{"model": model, "images": np.zeros((1, 16, 16, 3)), "layer": "conv1", "channel": 0} | arguments)
 
 
-@pytest.mark.parametrize("activation", ["tanh", "gelu", "silu"])
-def test_refuses_a_nonlinearity_without_a_rule_by_its_layers_name(activation):
-    model = models.classifier((16, 16, 3), 4, filters=(6, 8), activation=activation)
-    image = np.ones((1, 16, 16, 3), np.float32)
-    with pytest.raises(ValueError, match=f"'conv1' applies {activation}"):
-        deconvnet.project(model, image, "conv2", 0)
-    assert deconvnet.project(model, image, "conv2", 0, rule="gradient").any()
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"image": [3]}, "image 3 is not given; its images are 0 to 2"),
+        ({"row": [-1]}, "row -1 is not in layer 'conv2'; its rows are 0 to 7"),
+        ({"column": [8]}, "column 8 is not in layer 'conv2'"),
+        ({"channel": [8]}, "channel 8 is not in layer 'conv2'; its channels are 0 to 7"),
+        ({"row": [0.5]}, "row must be whole numbers, not float64"),
+    ],
+)
+def test_refuses_units_that_are_not_there(changed, said):
+    model = models.classifier((16, 16, 3), 4, filters=(6, 8))
+    units = {name: np.array([0]) for name in exemplars.Units._fields} | {name: np.array(v) for name, v in changed.items()}
+    with pytest.raises(ValueError, match=said):
+        deconvnet.project_units(model, np.zeros((3, 16, 16, 3), np.uint8), "conv2", exemplars.Units(**units))
 
 
 def test_refuses_a_model_without_a_graph():
