@@ -1,4 +1,4 @@
-"""The library without TensorFlow: under JAX it is never imported, and gives the same projections."""
+"""The library without TensorFlow: under JAX and Torch it is never imported, and the projections are the same."""
 
 import os
 import subprocess
@@ -6,8 +6,6 @@ import sys
 
 import numpy as np
 import pytest
-
-pytest.importorskip("jax")
 
 PROGRAM = """
 import sys
@@ -20,25 +18,34 @@ weights = [rng.normal(scale=0.3, size=weight.shape) for weight in model.weights]
 names = [weight.name for weight in model.weights]
 model.set_weights([abs(w) + 0.1 if name == "moving_variance" else w for w, name in zip(weights, names, strict=True)])
 images = digits.x_test[:8]
-found = [deconvnet.project(model, images, "relu2", 3, rule) for rule in deconvnet.RULES]
+channel = int(np.argmax(exemplars.strongest(model, images, ["relu2"], k=1)["relu2"].activation[:, 0]))
+found = [deconvnet.project(model, images, "relu2", channel, rule) for rule in deconvnet.RULES]
+found.append(deconvnet.project(model, images, "relu2", channel, switches=False))
+units = exemplars.strongest(model, images, ["relu1"], k=2)["relu1"]
+found += [units.activation, deconvnet.project_units(model, images, "relu1", units).projections]
+if sys.argv[2] == "torch":
+    np.savez(sys.argv[1], *found)
+    sys.exit("tensorflow" in sys.modules)
 history = training.fit(model, digits, epochs=2, gradient_norms=True, augmentation=models.augmentation(flip=False))
 training.evaluate(model, digits)
-exemplars.strongest(model, images, ["relu1"], k=2)
 model.save(sys.argv[1] + ".keras")
 np.savez(sys.argv[1], *found, loss=history["loss"])
 sys.exit(("tensorflow" in sys.modules) != (sys.argv[2] == "tensorflow"))
 """
 
 
-def test_jax_agrees_and_imports_no_tensorflow(tmp_path):
+@pytest.mark.parametrize("name", ["jax", "torch"])
+def test_agrees_and_imports_no_tensorflow(name, tmp_path):
+    pytest.importorskip(name)
     results = {}
-    for name in ("tensorflow", "jax"):
-        environment = {**os.environ, "KERAS_BACKEND": name}
-        subprocess.run([sys.executable, "-c", PROGRAM, str(tmp_path / name), name], check=True, env=environment)
-        results[name] = np.load(tmp_path / f"{name}.npz")
-    for array in results["jax"].files:
-        one, other = results["tensorflow"][array], results["jax"][array]
+    for backend in ("tensorflow", name):
+        environment = {**os.environ, "KERAS_BACKEND": backend}
+        subprocess.run([sys.executable, "-c", PROGRAM, str(tmp_path / backend), backend], check=True, env=environment)
+        results[backend] = np.load(tmp_path / f"{backend}.npz")
+    for array in results[name].files:
+        one, other = results["tensorflow"][array], results[name][array]
         if array == "loss":  # the two draw other random numbers while training
             assert (np.diff(one) < 0).all() and (np.diff(other) < 0).all()
         else:
+            assert np.linalg.norm(one) > 0
             assert np.linalg.norm(one - other) <= 1e-4 * np.linalg.norm(one)
