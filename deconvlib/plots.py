@@ -249,14 +249,14 @@ SCALING = "Projections: gray is zero, each scaled by its own largest magnitude."
 def gallery(patches, projections, titles, columns=2, caption=SCALING):
     """Figure 2 of Zeiler & Fergus: for each channel what excited it most, beside the projections of those activations.
 
-    patches: (channels, k, height, width, 1 or 3) in [0, 1]; projections: the same shape, signed.
+    patches: (channels, k, height, width, 1 or 3), uint8 or in [0, 1]; projections: the same shape, signed.
     """
     if patches.shape != projections.shape or patches.ndim != 5:
         raise ValueError(
             f"patches and projections must have one shape (channels, k, height, width, channels), not {patches.shape} "
             f"and {projections.shape}"
         )
-    _pixels(patches[0])
+    patches = _pixels(patches.reshape(-1, *patches.shape[2:])).reshape(patches.shape)
     zoom = max(1, 32 // patches.shape[2])  # or the gaps between patches of 3 × 3 pixels would be as wide as a third of them
     patches, projections = (array.repeat(zoom, axis=2).repeat(zoom, axis=3) for array in (patches, projections))
     rows = -(-len(patches) // columns)
@@ -286,6 +286,26 @@ def projections(images, named, caption=SCALING):
             _show(ax, image)
         _row_name(row[0], name)
     return _captioned(fig, caption)
+
+
+def switches(images, maps, chosen, names=("image", "map", "maxima")):
+    """Images over a map of each, before pooling, over the maxima that pooling keeps, in their places.
+
+    maps: (n, height, width), one channel; chosen: booleans of the same shape, the switches. Each map is scaled by its
+    largest value; black is zero or less.
+    """
+    images = _pixels(images)
+    if maps.shape != chosen.shape or maps.ndim != 3:
+        raise ValueError(f"maps and chosen must have one shape (n, height, width), not {maps.shape} and {chosen.shape}")
+    fig, axs = _grid(3, len(images), row_height=WIDTH / max(len(images), 6))
+    for column, image in enumerate(images):
+        _show(axs[0, column], image)
+        limit = max(maps[column].max(), 1e-12)
+        for ax, values in zip(axs[1:, column], (maps[column], maps[column] * chosen[column]), strict=True):
+            ax.imshow(values, cmap="gray", vmin=0, vmax=limit, interpolation="nearest")
+    for ax, name in zip(axs[:, 0], names, strict=True):
+        _row_name(ax, name)
+    return fig
 
 
 def to_display(projections):

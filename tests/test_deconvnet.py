@@ -1,5 +1,8 @@
 """The projection against numbers written by hand, against the paper's chain written out, and against what must not change."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 
@@ -115,6 +118,15 @@ def test_the_model_is_unchanged():
     assert model.to_json() == config
     np.testing.assert_array_equal(model.predict(images, verbose=0), before)
     assert model.get_layer("conv1").activation is keras.activations.relu
+
+
+def test_what_was_compiled_goes_with_the_model():
+    model = models.classifier((16, 16, 3), 4, filters=(6,))
+    deconvnet.project(model, np.zeros((1, 16, 16, 3)), "conv1", 0)
+    gone = weakref.ref(model)
+    del model
+    gc.collect()
+    assert gone() is None
 
 
 def test_units_are_projected_one_by_one_and_cropped_to_what_they_see():

@@ -36,6 +36,7 @@ EVERY = {
     "matrix_of_operator": lambda: plots.matrix_of_operator(RNG.normal(size=(4, 9))),
     "arrays": lambda: plots.arrays([np.eye(2), np.eye(3)], ["two", "three"]),
     "gallery": lambda: plots.gallery(RNG.random((3, 5, 4, 4, 1)), RNG.normal(size=(3, 5, 4, 4, 1)), ["a", "b", "c"]),
+    "switches": lambda: plots.switches(IMAGES[:2], RNG.random((2, 8, 8)), RNG.random((2, 8, 8)) > 0.7),
     "projections": lambda: plots.projections(IMAGES[:2], {"deconvnet": RNG.normal(size=(2, 8, 8, 3))}),
 }
 
@@ -67,6 +68,8 @@ def test_the_gallery_puts_patches_left_and_projections_right():
     half = shown.shape[1] // 2
     assert shown[5, 40] == 0.25 and shown[5, 5] == 0 and shown[40, 40] == 0
     assert shown[40, half + 10] == 1 and shown[5, half + 10] == 0.5
+    (image,) = plots.gallery((patches * 255).astype(np.uint8), projections, ["conv1, channel 0"]).axes[0].images
+    np.testing.assert_allclose(image.get_array(), shown, atol=1 / 255)
 
 
 def test_confusion_is_in_percent_of_the_true_class():
@@ -83,6 +86,7 @@ def test_confusion_is_in_percent_of_the_true_class():
         (lambda: plots.image_sheet(np.full((2, 4, 4, 3), np.nan)), r"lie in \[0, 1\]"),
         (lambda: plots.to_display(np.full((1, 2, 2, 1), np.nan)), "NaN"),
         (lambda: plots.gallery(np.zeros((1, 4, 8, 8, 3)), np.zeros((1, 4, 8, 8, 1)), [""]), "one shape"),
+        (lambda: plots.switches(IMAGES[:1], np.zeros((1, 4, 4)), np.zeros((1, 8, 8), bool)), "one shape"),
     ],
 )
 def test_refuses(draw, said):
