@@ -198,7 +198,7 @@ def _whole(model, layer, rule, switches, chain_rule, image_size):
     places: (n, rows · columns), 1 where a unit is seeded; all 0 for the strongest. channels: one-hot (n, channels).
     """
     treated = rules.treatment(model, layer, rule, chain_rule)
-    return _kept(_compile_whole, model, layer, rule, switches, tuple(treated.items()), tuple(image_size))
+    return graph.kept(_compile_whole, model, layer, rule, switches, tuple(treated.items()), tuple(image_size))
 
 
 def _compile_whole(model, layer, rule, switches, treated, image_size):
@@ -228,7 +228,7 @@ def _windowed(model, layer, rule, chain_rule, image_size):
     positions: rows and columns, (n, 2); channels: one-hot (n, channels).
     """
     treated = rules.treatment(model, layer, rule, chain_rule)
-    return _kept(_compile_windowed, model, layer, rule, tuple(treated.items()), tuple(image_size))
+    return graph.kept(_compile_windowed, model, layer, rule, tuple(treated.items()), tuple(image_size))
 
 
 def _compile_windowed(model, layer, rule, treated, image_size):
@@ -243,15 +243,6 @@ def _compile_windowed(model, layer, rule, treated, image_size):
 
     pixels = (*(part.size for part in plan.pixels), model.inputs[0].shape[-1])
     return backend.compiled(pull, model, pixels, (2,), (channels,)), _batch_size(plan.elements)
-
-
-def _kept(compile, model, *arguments):
-    """compile(model, *arguments), once; kept with the model, and gone with it."""
-    # not by __setattr__, which Keras would track as a part of the model
-    kept = model.__dict__.setdefault("_deconvnets", {})
-    if (compile, arguments) not in kept:
-        kept[compile, arguments] = compile(model, *arguments)
-    return kept[compile, arguments]
 
 
 def _batch_size(elements):

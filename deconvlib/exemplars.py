@@ -43,7 +43,7 @@ def strongest(model: keras.Model, images, layers: list[str], k: int = 9, batch_s
         numbers = range(count, count + len(batch))
         if find is None:
             shapes = _shapes(model, layers, batch.shape[1:3])
-            find = backend.compiled(_peaks(model, layers), model, batch.shape[1:])
+            find = graph.kept(_peaks, model, tuple(layers), tuple(batch.shape[1:]))
             best = {layer: np.full((3, k, shape[-1]), -np.inf) for layer, shape in shapes.items()}
         found = find(models.as_floats(model, batch, numbers))
         for (layer, kept), values, places in zip(best.items(), found[::2], found[1::2], strict=True):
@@ -71,8 +71,8 @@ def _shapes(model, layers, image_size):
     return {layer: shapes[layer] for layer in layers}
 
 
-def _peaks(model, layers):
-    """images -> for each layer the largest value of each map and its flat position, both (n, channels)."""
+def _peaks(model, layers, image_shape):
+    """images -> for each layer the largest value of each map and its flat position, both (n, channels); compiled."""
     last = [step.name for step in graph.steps(model) if step.name in layers][-1]
 
     def peaks(images):
@@ -89,7 +89,7 @@ def _peaks(model, layers):
         graph.run(model, [images], note, until=last)
         return [found[layer] for layer in layers]
 
-    return peaks
+    return backend.compiled(peaks, model, image_shape)
 
 
 def _units(shape, activation, image, place):

@@ -120,3 +120,12 @@ def face(layer: keras.Operation, **attributes) -> keras.Operation:
     second = object.__new__(type(layer))
     second.__dict__.update(layer.__dict__, **attributes)
     return second
+
+
+def kept(make, model: keras.Model, *arguments):
+    """make(model, *arguments), made once for the same arguments; kept with the model, and gone with it."""
+    # not by __setattr__, which Keras would track as a part of the model
+    made = model.__dict__.setdefault("_deconvlib", {})
+    if (make, arguments) not in made:
+        made[make, arguments] = make(model, *arguments)
+    return made[make, arguments]
