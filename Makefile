@@ -1,6 +1,7 @@
 # Each target sets up .venv first, and again only when the lock or the list of dependencies has changed.
 PYTHON ?= python3
 PROFILE ?= quick
+EXTRAS ?= dev
 BIN := .venv/bin
 READY := .venv/ready
 
@@ -12,6 +13,10 @@ test: $(READY)  ## style, unit tests, and every notebook against its stored outp
 	$(BIN)/ruff format --check .
 	$(BIN)/pytest -q
 	$(BIN)/pytest -q --nbval --nbval-current-env --nbval-cell-timeout=300 notebooks
+
+benchmark: .venv/ready-benchmark  ## agreement, time and memory beside the other tools, into reports/benchmarks
+	$(BIN)/pytest -q tests/benchmarks/agreement.py
+	$(BIN)/python tests/benchmarks/speed.py
 
 lab: $(READY)  ## open JupyterLab
 	$(if $(DECONVLIB_DATA),DECONVLIB_DATA=$(abspath $(DECONVLIB_DATA))) $(BIN)/jupyter lab --notebook-dir=notebooks
@@ -31,7 +36,15 @@ lock: $(READY)  ## newest versions that fit together, on every platform and Pyth
 $(READY): pyproject.toml requirements.txt
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/pip install -q -c requirements.txt uv
-	$(BIN)/uv pip install -q --system-certs --python $(BIN)/python -c requirements.txt -e '.[dev]'
+	$(BIN)/uv pip install -q --system-certs --python $(BIN)/python -c requirements.txt -e '.[$(EXTRAS)]'
 	touch $@
 
-.PHONY: report test lab notebooks lock
+.venv/ready-benchmark: $(READY)
+	$(BIN)/uv pip install -q --system-certs --python $(BIN)/python -c requirements.txt -e '.[dev,benchmark]'
+	# Xplique declares an older TensorFlow than it runs with, so that what it imports is named here; it may be missing
+	-$(BIN)/uv pip install -q --system-certs --python $(BIN)/python -c requirements.txt --no-deps xplique==2.0.2 \
+	  einops==0.8.2 opencv-python-headless==5.0.0.93 tensorflow-probability==0.25.0 tf-keras==2.21.0 dm-tree==0.1.10 \
+	  decorator==5.3.1
+	touch $@
+
+.PHONY: report test benchmark lab notebooks lock

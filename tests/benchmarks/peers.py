@@ -1,0 +1,113 @@
+"""What can project units back to the pixels: this project, the bare cost of it, and other tools.
+
+Each function prepares one of them and returns a function without arguments that projects all `units`, of shape (channels,
+images). The other tools are called as their documentation shows: one channel at a time, on whole images. They seed with 1,
+deconvlib with the activation.
+"""
+
+from unittest import mock
+
+import numpy as np
+
+from deconvlib import backend, deconvnet, exemplars, graph
+from deconvlib.backend import keras
+
+
+def deconvlib(model, images, layer, units):
+    return lambda: deconvnet.project_units(model, images, layer, units)
+
+
+def bare_cost(model, images, layer, units):
+    """One forward pass up to the layer and one vector–Jacobian product, on the very windows that deconvlib projects."""
+    windows = []
+
+    def record(*_):
+        return lambda batch, *_: windows.append(batch) or [np.zeros_like(batch)]
+
+    with mock.patch.object(backend, "compiled", record):
+        deconvnet.project_units(model, images, layer, units)
+    assert sum(map(len, windows)) == units.image.size, "not one window a unit: the bare cost has to be defined anew"
+
+    def pull(batch):
+        maps, back = backend.vjp(forward, batch)
+        return back(maps)
+
+    def forward(pixels):
+        return graph.run(model, [pixels], lambda step, *arguments, **named: step.operation(*arguments, **named), until=layer)
+
+    gradient = backend.compiled(pull, model, windows[0].shape[1:])
+    return lambda: [gradient(batch) for batch in windows]
+
+
+def captum(model, images, layer, units, rule="deconvnet", net=None):
+    """net: the network in PyTorch; None for all of `model` up to its last feature maps, as Captum takes it."""
+    import torch
+    import torch_nets
+    from captum.attr import NeuronDeconvolution, NeuronGuidedBackprop
+
+    device = "cuda" if backend.accelerator() and torch.cuda.is_available() else "cpu"
+    net = (net or torch_nets.chain(model)).to(device)
+    tool = {"deconvnet": NeuronDeconvolution, "guided": NeuronGuidedBackprop}[rule](net, net.get_submodule(layer))
+
+    def project(unit):
+        pixels = torch.from_numpy(images[unit.image]).permute(0, 3, 1, 2).to(device).requires_grad_()
+        found = tool.attribute(pixels, lambda maps: maps[range(len(pixels)), unit.channel, unit.row, unit.column])
+        return found.detach().permute(0, 2, 3, 1).cpu().numpy()
+
+    return lambda: _by_channel(project, units)
+
+
+def captum_cut(model, images, layer, units):
+    """Of a network that ends at the layer: nothing is computed that is not needed."""
+    import torch_nets
+
+    return captum(model, images, layer, units, net=torch_nets.chain(model, layer))
+
+
+def tf_keras_vis(model, images, layer, units):
+    """Guided back-propagation, as it has no deconvnet."""
+    _need_tensorflow()
+    from tf_keras_vis.saliency import Saliency
+    from tf_keras_vis.utils.model_modifiers import ExtractIntermediateLayer, GuidedBackpropagation
+
+    tool = Saliency(model, [ExtractIntermediateLayer(layer), GuidedBackpropagation()])
+    raw = {"keepdims": True, "gradient_modifier": None, "normalize_map": False}
+
+    def project(unit):
+        places = list(enumerate(zip(unit.row, unit.column, unit.channel, strict=True)))
+        return np.array(tool(lambda maps: [maps[i, *place] for i, place in places], images[unit.image], **raw))
+
+    return lambda: _by_channel(project, units)
+
+
+def xplique(model, images, layer, units):
+    _need_tensorflow()
+    import tensorflow
+    from xplique.attributions import DeconvNet
+
+    def value(net, inputs, places):
+        return tensorflow.gather_nd(net(inputs), tensorflow.cast(places, "int32"), batch_dims=1)
+
+    tool = DeconvNet(keras.Model(model.inputs, model.get_layer(layer).output), operator=value, reducer=None)
+
+    def project(unit):
+        return np.array(tool(images[unit.image], np.stack([unit.row, unit.column, unit.channel], axis=1)))
+
+    return lambda: _by_channel(project, units)
+
+
+def strongest(model, images, layers, _):
+    return lambda: exemplars.strongest(model, images, layers)
+
+
+def predict(model, images, *_):
+    return lambda: model.predict(images, batch_size=256, verbose=0)
+
+
+def _by_channel(project, units):
+    return np.stack([project(exemplars.Units(*parts)) for parts in zip(*units, strict=True)])
+
+
+def _need_tensorflow():
+    if backend.NAME != "tensorflow":
+        raise ImportError(f"needs TensorFlow, not {backend.NAME}")
