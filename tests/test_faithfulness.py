@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from deconvlib import deconvnet, faithfulness, models
+from deconvlib import data, deconvnet, faithfulness, models
 from deconvlib.backend import keras
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (5, 16, 16, 3), np.uint8)
+MASKS = np.zeros((2, 8, 8), bool)
+MASKS[:, 2:4, 3:6] = True
 
 
 @pytest.fixture(scope="module")
@@ -261,3 +263,107 @@ def test_equals_are_deleted_in_random_order(one_pixel):
     found = faithfulness.deletion(model, image.repeat(40, axis=0), flat, np.ones(40, int), steps=64)
     fell = (found.probability > 0.75).sum(axis=1)  # uniform on 1 to 64: mean 32.5, of 40 with an s.d. of 2.9
     assert abs(fell.mean() - 32.5) < 9 and len(set(fell)) > 10
+
+
+# Localization
+
+
+def test_a_perfect_localizer():
+    masks = data.shapes(train=1, test=100).masks_test
+    table = faithfulness.localization({"perfect": masks.astype(float)}, masks)
+    assert table["value"].tolist() == [1, 1, 1, 1]
+    assert table["high"].tolist() == [1, 1, 1, 1]
+
+
+def test_a_random_localizer_finds_the_masks_share_of_the_image():
+    masks = data.shapes(train=1, test=500).masks_test
+    maps = faithfulness.baselines(np.zeros((500, 32, 32, 3)))["random"]
+    table = faithfulness.localization({"random": maps}, masks).set_index("measure")
+    for measure in ("pointing game", "energy in mask"):
+        assert table.loc[measure, "low"] < masks.mean() < table.loc[measure, "high"]
+
+
+def test_intervals_cover_what_they_should():
+    # 300 experiments of 40 images: of 95 % intervals, 285 ± 3.8 hold the truth; Wilson's are a little conservative here
+    rng = np.random.default_rng(0)
+    share, mean = [], []
+    for _ in range(300):
+        _, low, high = faithfulness._share(rng.random(40) < 0.3)
+        share.append(low <= 0.3 <= high)
+        _, low, high = faithfulness._mean(rng.normal(2, 1, 40))
+        mean.append(low <= 2 <= high)
+    assert 0.92 < np.mean(share) < 0.98 and 0.92 < np.mean(mean) < 0.98
+
+
+def test_a_map_that_is_the_same_everywhere_finds_nothing():
+    flat = np.zeros((2, 8, 8))
+    assert not faithfulness.pointing_game(flat, MASKS).any()
+    assert not faithfulness.energy_in_mask(flat, MASKS).any()
+    np.testing.assert_array_equal(faithfulness.boxes(flat), [[0, 0, 8, 8]] * 2)
+
+
+def test_energy_by_hand():
+    values = np.zeros((1, 8, 8))
+    values[0, 2, 3], values[0, 0, 0], values[0, 7, 7] = 3, 1, -5
+    np.testing.assert_allclose(faithfulness.energy_in_mask(values, MASKS[:1]), [0.75])
+    assert faithfulness.pointing_game(values, MASKS[:1]) == [True]
+
+
+def test_a_box_holds_the_component_with_most_energy_and_its_specks():
+    values = np.zeros((1, 16, 16))
+    values[0, 1, 1] = 1.0  # the maximum, alone
+    values[0, [8, 8, 11], [9, 12, 12]] = 0.5  # gaps of two pixels
+    values[0, 10, 10] = 0.3  # below the threshold
+    np.testing.assert_array_equal(faithfulness.boxes(values), [[8, 9, 12, 13]])
+    np.testing.assert_array_equal(faithfulness.boxes(values, threshold=0.6), [[1, 1, 2, 2]])
+
+
+def test_intersection_over_union_by_hand():
+    one = np.array([[0, 0, 4, 4], [0, 0, 2, 2], [1, 1, 3, 3]])
+    other = np.array([[2, 2, 6, 6], [2, 2, 4, 4], [1, 1, 3, 3]])
+    np.testing.assert_allclose(faithfulness.box_iou(one, other), [4 / 28, 0, 1])
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda m: faithfulness.cascade(m, IMAGES, "relu1", 6), "channel 6 is not in layer 'relu1'; its channels are 0 to 5"),
+        (lambda m: faithfulness.cascade(m, IMAGES, "relu1", np.zeros(3, int)), "one for each of the 5 images"),
+        (lambda m: faithfulness.cascade(m, IMAGES, "relu9", 0), "'relu9' is not in this model; did you mean 'relu"),
+        (lambda m: faithfulness.cascade(m, IMAGES, "relu1", 0, rules=("guide",)), "rule 'guide'"),
+        (lambda m: faithfulness.cascade(m, IMAGES, "relu1", 0, rules="guided"), "rules must be several names"),
+        (lambda m: faithfulness.cascade(m, IMAGES[:, :8], "relu1", 0), "do not fit this model"),
+        (lambda m: faithfulness.cascade(m, IMAGES, "relu1", 0, depths=1), "depths must be 2 or more"),
+        (lambda m: faithfulness.cascade(m, IMAGES, "rescale", 0), "no weights between the pixels and this layer"),
+        (lambda m: faithfulness.class_projections(m, IMAGES, np.full(5, 4)), "class 4 of image 0 is not in the model"),
+        (lambda m: faithfulness.class_projections(m, IMAGES, np.zeros(4, int)), "classes must be 5 integers"),
+        (lambda m: faithfulness.deletion(m, IMAGES, np.zeros((5, 8, 8)), np.zeros(5, int)), r"maps must be \(5, 16, 16\)"),
+        (lambda m: faithfulness.deletion(m, IMAGES, np.zeros((5, 16, 16, 3)), np.zeros(5, int)), r"with saliency\(\)"),
+        (lambda m: faithfulness.insertion(m, IMAGES, np.full((5, 16, 16), np.nan), np.zeros(5, int)), "map 0 holds NaN"),
+        (lambda m: faithfulness.deletion(m, IMAGES, np.zeros((5, 16, 16)), np.zeros(5, int), steps=0), "steps must be from 1"),
+        (lambda m: faithfulness.saliency(np.full((1, 2, 2, 3), np.inf)), "NaN or infinity"),
+        (lambda m: faithfulness.pointing_game(np.zeros((2, 8, 8)), np.zeros((2, 8, 8), bool)), "mask 0 is empty"),
+        (lambda m: faithfulness.energy_in_mask(np.zeros((2, 8, 8)), np.ones((2, 8, 8))), "masks must be bool"),
+        (lambda m: faithfulness.energy_in_mask(np.zeros((2, 9, 8)), MASKS), r"maps must be \(2, 8, 8\)"),
+        (lambda m: faithfulness.localization({"guided": np.full((2, 8, 8), np.nan)}, MASKS), "guided: map 0 holds NaN"),
+        (lambda m: faithfulness.boxes(np.zeros((2, 8, 8)), threshold=0), r"share of the map's maximum in \(0, 1\], not 0"),
+        (lambda m: faithfulness.ssim(np.zeros((2, 2, 8)), np.zeros((2, 2, 8))), "3 × 3 is the least"),
+        (lambda m: faithfulness.rank_correlation(np.zeros((2, 4)), np.zeros((2, 5))), "cannot be compared"),
+    ],
+)
+def test_refuses(network, call, said):
+    with pytest.raises(ValueError, match=said):
+        call(network)
+
+
+def test_refuses_what_cannot_be_answered(one_pixel):
+    fixed = keras.layers.Conv2D(2, 3, kernel_initializer=keras.initializers.Constant(0.5), name="fixed")
+    model = keras.Sequential([keras.Input((16, 16, 3)), fixed])
+    with pytest.raises(ValueError, match="'fixed' cannot be randomized: its initializer gives the kernel that it has"):
+        faithfulness.cascade(model, IMAGES, "fixed", 0)
+    gelu = models.classifier((16, 16, 3), 4, filters=(6,), activation="gelu")
+    with pytest.raises(ValueError, match="'conv1' applies gelu"):
+        faithfulness.cascade(gelu, IMAGES, "conv1", 0)
+    logits = keras.Model(one_pixel[0].inputs, one_pixel[0].layers[-1].input)
+    with pytest.raises(ValueError, match="end it with a softmax"):
+        faithfulness.deletion(logits, one_pixel[1], np.zeros((1, 8, 8)), np.array([1]))
