@@ -274,20 +274,6 @@ def gallery(patches, projections, titles, columns=2, caption=SCALING):
     return _captioned(fig, caption)
 
 
-def projections(images, named, caption=SCALING):
-    """Images over their projections, one row for each name. named: {name: signed array of the shape of `images`}."""
-    images = _pixels(images)
-    fig, axs = _grid(1 + len(named), len(images), row_height=WIDTH / max(len(images), 6))
-    for ax, image in zip(axs[0], images, strict=True):
-        _show(ax, image)
-    _row_name(axs[0, 0], "image")
-    for row, (name, maps) in zip(axs[1:], named.items(), strict=True):
-        for ax, image in zip(row, to_display(maps), strict=True):
-            _show(ax, image)
-        _row_name(row[0], name)
-    return _captioned(fig, caption)
-
-
 def switches(images, maps, chosen, names=("image", "map", "maxima")):
     """Images over a map of each, before pooling, over the maxima that pooling keeps, in their places.
 
@@ -306,6 +292,20 @@ def switches(images, maps, chosen, names=("image", "map", "maxima")):
     for ax, name in zip(axs[:, 0], names, strict=True):
         _row_name(ax, name)
     return fig
+
+
+def projections(images, named, caption=SCALING):
+    """Images over their projections, one row for each name. named: {name: signed array of the shape of `images`}."""
+    images = _pixels(images)
+    fig, axs = _grid(1 + len(named), len(images), row_height=WIDTH / max(len(images), 6))
+    for ax, image in zip(axs[0], images, strict=True):
+        _show(ax, image)
+    _row_name(axs[0, 0], "image")
+    for row, (name, maps) in zip(axs[1:], named.items(), strict=True):
+        for ax, image in zip(row, to_display(maps), strict=True):
+            _show(ax, image)
+        _row_name(row[0], name)
+    return _captioned(fig, caption)
 
 
 def to_display(projections):

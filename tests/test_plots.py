@@ -35,8 +35,8 @@ EVERY = {
     "mistakes": lambda: plots.mistakes(IMAGES[:3], [0, 1, 0], [1, 0, 1], [0.9, 0.8, 0.7], ("a", "b")),
     "matrix_of_operator": lambda: plots.matrix_of_operator(RNG.normal(size=(4, 9))),
     "arrays": lambda: plots.arrays([np.eye(2), np.eye(3)], ["two", "three"]),
-    "gallery": lambda: plots.gallery(RNG.random((3, 5, 4, 4, 1)), RNG.normal(size=(3, 5, 4, 4, 1)), ["a", "b", "c"]),
     "switches": lambda: plots.switches(IMAGES[:2], RNG.random((2, 8, 8)), RNG.random((2, 8, 8)) > 0.7),
+    "gallery": lambda: plots.gallery(RNG.random((3, 5, 4, 4, 1)), RNG.normal(size=(3, 5, 4, 4, 1)), ["a", "b", "c"]),
     "projections": lambda: plots.projections(IMAGES[:2], {"deconvnet": RNG.normal(size=(2, 8, 8, 3))}),
 }
 
