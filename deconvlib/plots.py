@@ -9,6 +9,7 @@ from pathlib import Path
 import matplotlib.style
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
@@ -306,6 +307,71 @@ def projections(images, named, caption=SCALING):
             _show(ax, image)
         _row_name(row[0], name)
     return _captioned(fig, caption)
+
+
+def cascade(table):
+    """Similarity of projections against how far down the network is randomized, one panel a measure, bands the intervals.
+
+    table: as faithfulness.cascade returns. Solid: compared with the trained network's projection; dashed: with the edges.
+    """
+    measures, rules = table["measure"].unique(), table["rule"].unique()
+    ticks = table.drop_duplicates("depth")
+    fig = _figure(3.0)
+    axs = fig.subplots(1, len(measures), sharey=True, squeeze=False)[0]
+    for ax, measure in zip(axs, measures, strict=True):
+        for (rule, reference), rows in table[table["measure"] == measure].groupby(["rule", "reference"], sort=False):
+            colour, trained = f"C{list(rules).index(rule)}", reference == "unrandomized"
+            ax.plot(rows["depth"], rows["value"], "-o" if trained else "--", markersize=3, color=colour, label=rule)
+            if trained:
+                ax.fill_between(rows["depth"], rows["low"], rows["high"], color=colour, alpha=0.2, linewidth=0)
+        ax.axhline(0, color="0.7", linewidth=0.8, zorder=0)
+        ax.set(title=measure, xlabel="randomized down to")
+        ax.set_xticks(ticks["depth"], ticks["layer"], rotation=60, ha="right")
+    axs[0].set_ylabel("similarity")
+    lines = [Line2D([], [], color=f"C{index}", label=rule) for index, rule in enumerate(rules)]
+    styles = {"-": "to the trained network's", "--": "to the image's edges"}
+    lines += [Line2D([], [], color="0.3", linestyle=style, label=label) for style, label in styles.items()]
+    fig.legend(handles=lines, loc="outside upper center", ncols=len(lines))
+    return fig
+
+
+def deletion_and_insertion(deletions, insertions):
+    """Mean probability of the class while the most salient pixels go, and while they come back; 95 % bands over the images.
+
+    deletions, insertions: {method: a curve as faithfulness.deletion and insertion return}.
+    """
+    fig = _figure(3.4)
+    axs = fig.subplots(1, 2, sharey=True)
+    for ax, named, verb in zip(axs, (deletions, insertions), ("deleted", "inserted"), strict=True):
+        for index, (method, curve) in enumerate(named.items()):
+            mean = curve.probability.mean(axis=0)
+            # of the normal distribution, which for the dozens of images that this asks for is Student's
+            half = 1.96 * curve.probability.std(axis=0) / np.sqrt(len(curve.probability))
+            ax.plot(100 * curve.share, mean, color=f"C{index}", label=f"{method}, area {curve.auc.mean():.2f}")
+            ax.fill_between(100 * curve.share, mean - half, mean + half, color=f"C{index}", alpha=0.15, linewidth=0)
+        ax.set(xlabel=f"% of pixels {verb}, most salient first", xlim=(0, 100), ylim=(0, 1))
+        ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
+    axs[0].set_ylabel("probability of the class")
+    return fig
+
+
+def localization(table):
+    """How well each method's maps lie on the object, one panel a measure: value and 95 % interval.
+
+    table: as faithfulness.localization returns.
+    """
+    measures, methods = table["measure"].unique(), table["method"].unique()
+    fig = _figure(0.28 * len(methods) + 0.9)
+    axs = fig.subplots(1, len(measures), sharey=True, squeeze=False)[0]
+    for ax, measure in zip(axs, measures, strict=True):
+        rows = table[table["measure"] == measure]
+        spread = np.clip([rows["value"] - rows["low"], rows["high"] - rows["value"]], 0, None)
+        ax.errorbar(rows["value"], rows["method"], xerr=spread, fmt="o", markersize=4, capsize=2)
+        ax.set(xlabel=measure, xlim=(0, 1.03), xticks=(0, 0.5, 1))
+        ax.margins(y=0.1)
+        ax.grid(axis="x", color="0.9")
+    axs[0].invert_yaxis()
+    return fig
 
 
 def to_display(projections):

@@ -1,5 +1,7 @@
 """Figures: what lies where in them, how values become colours, and what is refused."""
 
+from types import SimpleNamespace
+
 import nbformat
 import numpy as np
 import pandas as pd
@@ -17,6 +19,13 @@ HISTORY = pd.DataFrame(
 TABLE = pd.DataFrame(
     {"layer": ["conv1", "dense1"], "kind": ["Conv2D", "Dense"], "shape": [(8, 8, 4), (10,)], "parameters": [40, 20]}
 )
+CASCADE = pd.DataFrame(
+    {"rule": ["guided"] * 4, "depth": [0, 1] * 2, "layer": ["none", "conv1"] * 2, "measure": ["SSIM"] * 4}
+    | {"reference": ["unrandomized"] * 2 + ["edge detector"] * 2, "value": [1, 0.5, 0.2, 0.1]}
+    | {"low": [1, 0.4, 0.1, 0.0], "high": [1, 0.6, 0.3, 0.2]}
+)
+CURVE = SimpleNamespace(share=np.array([0, 0.5, 1]), probability=RNG.random((4, 3)), auc=RNG.random(4))
+LOCATED = pd.DataFrame({"method": ["a", "b"], "measure": ["box IoU"] * 2, "value": [0.5, 1], "low": [0.4, 1], "high": [0.6, 1]})
 BINS = pd.DataFrame({"confidence": [0.5, 0.9], "accuracy": [0.4, 0.9], "count": [3, 5]})
 
 EVERY = {
@@ -38,6 +47,9 @@ EVERY = {
     "switches": lambda: plots.switches(IMAGES[:2], RNG.random((2, 8, 8)), RNG.random((2, 8, 8)) > 0.7),
     "gallery": lambda: plots.gallery(RNG.random((3, 5, 4, 4, 1)), RNG.normal(size=(3, 5, 4, 4, 1)), ["a", "b", "c"]),
     "projections": lambda: plots.projections(IMAGES[:2], {"deconvnet": RNG.normal(size=(2, 8, 8, 3))}),
+    "cascade": lambda: plots.cascade(CASCADE),
+    "deletion_and_insertion": lambda: plots.deletion_and_insertion({"random": CURVE}, {"random": CURVE}),
+    "localization": lambda: plots.localization(LOCATED),
 }
 
 
@@ -75,6 +87,14 @@ def test_the_gallery_puts_patches_left_and_projections_right():
 def test_confusion_is_in_percent_of_the_true_class():
     texts = [text.get_text() for text in plots.confusion(np.array([[3, 1], [0, 8]]), ("a", "b")).axes[0].texts]
     assert texts == ["75", "25", "100"]
+
+
+def test_a_cascade_shows_both_references_and_names_the_layers():
+    (ax,) = plots.cascade(CASCADE).axes
+    trained, outlines, *_ = ax.lines
+    assert trained.get_ydata().tolist() == [1, 0.5] and outlines.get_ydata().tolist() == [0.2, 0.1]
+    assert (trained.get_linestyle(), outlines.get_linestyle()) == ("-", "--")
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["none", "conv1"]
 
 
 @pytest.mark.parametrize(
