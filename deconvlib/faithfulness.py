@@ -118,7 +118,7 @@ def cascade(
     - layer: the lowest one randomized so far; "none" at depth 0
     - measure: "SSIM" and "rank correlation" compare saliency maps, "signed rank correlation" the projections themselves
     - reference: what a projection is compared with, the "unrandomized" projection or the image's "edge detector"
-    - value, low, high: mean over the images and its 95 % confidence interval (Student's t)
+    - value, low, high: mean over the images and its 95 % confidence interval (Student's t), for the one draw of weights
     Against "unrandomized" every value at depth 0 is exactly 1. A hidden unit's maps share an envelope, high in the middle of
     what it sees and zero outside, which alone correlates their absolute values: read the signed correlation there.
     Adebayo et al. 2018, section 3.
@@ -252,7 +252,8 @@ def _strongest(probe, images, layer, channel):
         raise ValueError(f"channel {wrong.flat[0]} is not in layer {layer!r}; its channels are 0 to {channels - 1}")
     wanted, places, shape = np.broadcast_to(wanted, len(images)), [], (1, 1)
     for start in range(0, len(images), BATCH):
-        maps = probe.sums.predict_on_batch(images[start : start + BATCH])
+        # called, not predict: that compiles, and TensorFlow warns of many models compiled one after the other
+        maps = keras.ops.convert_to_numpy(probe.sums([images[start : start + BATCH]], training=False))
         shape = maps.shape[1:3] if maps.ndim == 4 else shape
         flat = maps.reshape(len(maps), -1, channels)
         places.append(np.take_along_axis(flat, wanted[start : start + BATCH, None, None], axis=2)[..., 0].argmax(axis=1))
