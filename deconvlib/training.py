@@ -44,6 +44,7 @@ def fit(
     precision: str = "float32",
     gradient_norms: bool = False,
     backup_dir: str | Path | None = None,
+    callbacks: tuple[keras.callbacks.Callback, ...] = (),
     seed: int = 0,
 ) -> pd.DataFrame:
     """Train `model` in place; returns one row an epoch: epoch, loss, accuracy, val_loss, val_accuracy, learning_rate,
@@ -59,6 +60,7 @@ def fit(
     precision: what layers compute in while training; the model is float32 again afterwards.
     backup_dir: a fit that was killed goes on here after its last finished epoch and ends with the same history; a folder
         left by a fit with other settings, data or weights starts anew. Removed at the end.
+    callbacks: Keras callbacks, evolution.Snapshots for one; their `model` wraps `model` and has its weights.
     seed: order of the images, and the split. Initial weights and dropout take theirs when the model is built.
 
     Prints one line an epoch with the time left. Raises ValueError for settings that cannot work; FloatingPointError where
@@ -73,7 +75,7 @@ def fit(
     batches = _Batches(images, labels, batch_size, seed)
     trainer = keras.Sequential([keras.Input(model.input_shape[1:]), *augmentation, model])
     log = _Log(model, epochs, len(batches), patience, "validation" if validation else "test")
-    callbacks = [log, _Epochs(batches)]
+    callbacks = [log, _Epochs(batches), *callbacks]
     if gradient_norms:
         callbacks.insert(0, _GradientNorms(model, models.as_input(model, images[:PROBE]), labels[:PROBE]))
     if backup_dir:
