@@ -374,6 +374,172 @@ def localization(table):
     return fig
 
 
+def evolution(epochs, patches, projections, titles, changed):
+    """Figure 4 of Zeiler & Fergus: for each channel what excited it most at each epoch, over the projection of that.
+
+    patches: (epochs, channels, height, width, 1 or 3) in [0, 1] or uint8; projections: the same shape, signed. titles: of
+    the channels. changed: booleans (epochs, channels); framed where another image than before became the strongest.
+    """
+    if patches.shape != projections.shape or patches.ndim != 5:
+        raise ValueError(
+            f"patches and projections must have one shape (epochs, channels, height, width, channels), not {patches.shape} "
+            f"and {projections.shape}"
+        )
+    tiles = np.stack([np.stack([_pixels(part) for part in patches]), to_display(projections)], axis=2)
+    zoom = max(1, 32 // tiles.shape[3])
+    tiles = tiles.repeat(zoom, axis=3).repeat(zoom, axis=4)
+    count, channels, _, height, width, colours = tiles.shape
+    rows = tiles.transpose(1, 2, 0, 3, 4, 5).reshape(2 * channels, count, height, width, colours)
+    image, gap = _mosaic(rows, gap=2), 2
+    fig, ax = _one(2 * channels * min(0.65, (WIDTH - 1) / count) + 0.7)
+    _show(ax, image)
+    for epoch, channel in np.argwhere(changed):
+        corner = epoch * (width + gap) - gap / 2 - 0.5, 2 * channel * (height + gap) - gap / 2 - 0.5
+        ax.add_patch(Rectangle(corner, width + gap, 2 * (height + gap), fill=False, edgecolor="C1", linewidth=2))
+    ax.set_xticks(np.arange(count) * (width + gap) + width / 2, epochs)
+    ax.set_yticks((2 * np.arange(channels) + 1) * (height + gap) - gap / 2, titles)
+    ax.set_xlabel("epoch")
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    return _captioned(fig, f"{SCALING} Framed: another image than before is the strongest.")
+
+
+def settling(correlation, settled):
+    """Correlation of each layer's activations with its last ones, from first layer (dark) to last; a ring where it settles.
+
+    correlation: a row a layer, a column an epoch; settled: {layer: epoch}; as evolution.settling returns.
+    """
+    fig, ax = _one(2.8)
+    epochs = list(correlation.columns)
+    colours = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, len(correlation)))
+    for (layer, row), colour in zip(correlation.iterrows(), colours, strict=True):
+        ax.plot(range(len(epochs)), row, "-o", markersize=3, color=colour, label=layer)
+        ax.plot(epochs.index(settled[layer]), row[settled[layer]], "o", markersize=9, fillstyle="none", color=colour)
+    ax.set_xticks(range(len(epochs)), epochs)  # evenly: the epochs of snapshots grow apart
+    ax.set(xlabel="epoch of the snapshot", ylabel="correlation with the last")
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return fig
+
+
+def invariance(table, titles):
+    """Figure 5 of Zeiler & Fergus: a row a transformation, a column a layer and one for the class, a line an image.
+
+    table: as diagnostics.invariance returns; titles: of the images.
+    """
+    units = {"translation": "pixels down", "scale": "factor", "rotation": "degrees"}
+    kinds, layers = table["transformation"].unique(), table["layer"].unique()
+    fig = _figure(1.7 * len(kinds) + 0.3)
+    axs = fig.subplots(len(kinds), len(layers) + 1, sharex="row", squeeze=False)
+    for row, kind in zip(axs, kinds, strict=True):
+        some = table[table["transformation"] == kind]
+        panels = [(f"{layer}: distance", "relative", some[some["layer"] == layer]) for layer in layers]
+        panels.append(("probability of the true class", "probability", some[some["layer"] == layers[0]]))
+        for ax, (title, column, rows) in zip(row, panels, strict=True):
+            for image, line in rows.groupby("image"):
+                ax.plot(line["amount"], line[column], color=f"C{image}", linewidth=1.2, label=titles[image])
+            top = 1 if column == "probability" else table["relative"].max()
+            ax.set(xlabel=f"{kind}, {units[kind]}", ylim=(0, 1.04 * (top if top > 0 else 1)))
+            if ax in axs[0]:
+                ax.set_title(title)
+    fig.legend(*axs[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=min(len(titles), 8))
+    return _captioned(fig, "Distance from the features of the image itself, over their length.")
+
+
+def occlusion(images, occluded, projections, titles, class_names):
+    """Figure 7 of Zeiler & Fergus: image, projection of the map, and what a square hidden at each place does.
+
+    images: n; occluded: as diagnostics.occlusion returns for them; projections: of each image's first followed channel,
+    signed, of the shape of the images; titles: n, one a row.
+    """
+    images, count = _pixels(images), len(images)
+    whole = occluded.whole_activation[:, :1, None]
+    shares = np.divide(occluded.activation[..., 0], whole, out=np.ones(occluded.predicted.shape), where=whole != 0)
+    classes = np.unique(occluded.predicted)
+    fig = _figure(WIDTH / 5 * count + 0.9)
+    axs = fig.subplots(count, 5, squeeze=False)
+    limits = {"vmin": shares.min(), "vmax": shares.max()}
+    palette = matplotlib.colormaps["tab20" if len(class_names) > 10 else "tab10"]
+    rows, columns = (corner + (occluded.size - 1) / 2 for corner in (occluded.row, occluded.column))
+    for index, row in enumerate(axs):
+        _show(row[0], images[index])
+        _show(row[1], to_display(projections[index]))
+        row[0].add_patch(Rectangle((-0.5, -0.5), occluded.size, occluded.size, fill=False, edgecolor="C1"))
+        maps = [row[2].pcolormesh(columns, rows, shares[index], cmap="viridis", **limits)]
+        maps.append(row[3].pcolormesh(columns, rows, occluded.probability[index], cmap="viridis", vmin=0, vmax=1))
+        row[4].pcolormesh(columns, rows, palette(occluded.predicted[index] % palette.N))
+        for ax in row:
+            ax.set(xticks=[], yticks=[], aspect="equal")
+            ax.set(xlim=(-0.5, images.shape[2] - 0.5), ylim=(images.shape[1] - 0.5, -0.5))
+            ax.spines[:].set_visible(False)
+        _row_name(row[0], titles[index])
+    for ax, title in zip(axs[0], ("image, square", "projection", "map's sum", "true class", "most probable"), strict=True):
+        ax.set_title(title, fontsize=8)
+    for column, image, label in ((2, maps[0], "times that of the whole image"), (3, maps[1], "probability")):
+        fig.colorbar(image, ax=axs[:, column], location="bottom", label=label, shrink=0.9, aspect=12, pad=0.02)
+    patches = [Rectangle((0, 0), 1, 1, color=palette(label % palette.N), label=class_names[label]) for label in classes]
+    fig.legend(handles=patches, loc="outside upper center", ncols=min(len(patches), 8))
+    return _captioned(fig, f"Each place of a map: the square centred there. {SCALING}")
+
+
+def agreement(table):
+    """How the fall of each map follows its projection's energy: a dot an image and channel, a bar the mean, by picture.
+
+    table: as diagnostics.agreement returns.
+    """
+    names = list(table["picture"].unique())
+    fig = _figure(0.35 * len(names) + 0.9)
+    axs = fig.subplots(1, 2, sharey=True)
+    for ax, measure in zip(axs, ("linear", "rank"), strict=True):
+        for place, name in enumerate(names):
+            values = table.loc[table["picture"] == name, measure].dropna().to_numpy()
+            # one over the other, so that equal ones are seen
+            ax.plot(values, place + np.linspace(-0.28, 0.28, len(values)), ".", markersize=3, color=f"C{place}", alpha=0.5)
+            if len(values):
+                ax.vlines(values.mean(), place - 0.4, place + 0.4, color="0.1")
+        ax.axvline(0, color="0.7", linewidth=0.8, zorder=0)
+        ax.set(xlabel=f"{measure} correlation", xlim=(-1.03, 1.03))
+    axs[0].set_yticks(range(len(names)), names)
+    axs[0].invert_yaxis()
+    return fig
+
+
+def correspondence(table):
+    """Δ of each part (filled, by layer) beside that of the same part moved at random (hollow); bars: s.d. over pairs.
+
+    table: as diagnostics.correspondence returns.
+    """
+    layers, parts = table["layer"].unique(), table["part"].unique()
+    fig, ax = _one(0.3 * len(layers) * max(len(parts), 2) + 0.9)
+    for index, part in enumerate(parts):
+        rows = table[table["part"] == part]
+        place = np.arange(len(layers)) + 0.6 * ((index + 0.5) / len(parts) - 0.5)
+        style = {"color": f"C{index}", "markersize": 5, "capsize": 2, "linestyle": "none", "marker": "o", "linewidth": 1}
+        ax.errorbar(rows["delta"], place, xerr=rows["deviation"], label=part, **style)
+        moved = {"label": f"{part}, at random", "fillstyle": "none", "alpha": 0.6}
+        ax.errorbar(rows["random"], place + 0.08, xerr=rows["random_deviation"], **style, **moved)
+    ax.set_yticks(range(len(layers)), layers)
+    ax.set(xlabel="Δ: share of units whose change has another sign", xlim=(0, None))
+    ax.invert_yaxis()
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return fig
+
+
+def probes(table):
+    """Accuracy of a linear classifier on each layer's features: test (with its standard error) over training.
+
+    table: as architecture.probes returns.
+    """
+    fig, ax = _one(2.6)
+    place = np.arange(len(table))
+    ax.bar(place - 0.19, table["train"], width=0.36, color="0.8", label="training")
+    bars = ax.bar(place + 0.19, table["test"], width=0.36, yerr=table["error"], capsize=2, label="test")
+    ax.bar_label(bars, [f"{value:.2f}" for value in table["test"]], padding=2, fontsize=7)
+    ax.set_xticks(place, [f"{layer}\n{count}" for layer, count in zip(table["layer"], table["features"], strict=True)])
+    ax.set(xlabel="layer, and number of features", ylabel="accuracy of a linear probe", ylim=(0, 1.1))
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return fig
+
+
 def to_display(projections):
     """Signed projections as pixels in [0, 1]: 0.5 is zero, each image scaled by its own largest magnitude.
 

@@ -26,6 +26,31 @@ CASCADE = pd.DataFrame(
 )
 CURVE = SimpleNamespace(share=np.array([0, 0.5, 1]), probability=RNG.random((4, 3)), auc=RNG.random(4))
 LOCATED = pd.DataFrame({"method": ["a", "b"], "measure": ["box IoU"] * 2, "value": [0.5, 1], "low": [0.4, 1], "high": [0.6, 1]})
+OCCLUDED = SimpleNamespace(
+    size=4,
+    row=np.array([0, 2, 4]),
+    column=np.array([0, 3, 4]),
+    activation=np.array([2.0, 0.0]).reshape(2, 1, 1, 1) * RNG.random((2, 3, 3, 1)),
+    whole_activation=np.array([[2.0], [0.0]]),
+    probability=RNG.random((2, 3, 3)),
+    predicted=np.arange(18).reshape(2, 3, 3) % 2,
+)
+MOVED = pd.DataFrame(
+    [
+        (kind, amount, image, layer, 1.0, 0.5, 0.9)
+        for kind in ("scale", "rotation")
+        for amount in (1, 2)
+        for image in (0, 1)
+        for layer in ("conv1", "dense1")
+    ],
+    columns=["transformation", "amount", "image", "layer", "distance", "relative", "probability"],
+)
+AGREED = pd.DataFrame({"picture": ["deconvnet", "deconvnet", "edges"], "linear": [1, 0, np.nan], "rank": [0.5, 0.7, np.nan]})
+PARTS = pd.DataFrame(
+    {"part": ["eye", "eye", "nose", "nose"], "layer": ["conv1", "dense1"] * 2}
+    | dict.fromkeys(("delta", "deviation", "random", "random_deviation"), 0.1)
+)
+PROBED = pd.DataFrame({"layer": ["conv1"], "features": [64], "train": [0.9], "test": [0.8], "error": [0.01]})
 BINS = pd.DataFrame({"confidence": [0.5, 0.9], "accuracy": [0.4, 0.9], "count": [3, 5]})
 
 EVERY = {
@@ -50,6 +75,15 @@ EVERY = {
     "cascade": lambda: plots.cascade(CASCADE),
     "deletion_and_insertion": lambda: plots.deletion_and_insertion({"random": CURVE}, {"random": CURVE}),
     "localization": lambda: plots.localization(LOCATED),
+    "evolution": lambda: plots.evolution([0, 2], *RNG.random((2, 2, 3, 8, 8, 3)), ["a", "b", "c"], np.eye(2, 3) > 0),
+    "settling": lambda: plots.settling(
+        pd.DataFrame({0: [0.5, np.nan], 4: [1.0, 1.0]}, ["conv1", "conv2"]), {"conv1": 4, "conv2": 4}
+    ),
+    "invariance": lambda: plots.invariance(MOVED, ["cat", "dog"]),
+    "occlusion": lambda: plots.occlusion(IMAGES[:2], OCCLUDED, RNG.normal(size=(2, 8, 8, 3)), ["a", "b"], ("cat", "dog")),
+    "agreement": lambda: plots.agreement(AGREED),
+    "correspondence": lambda: plots.correspondence(PARTS),
+    "probes": lambda: plots.probes(PROBED),
 }
 
 
@@ -97,6 +131,32 @@ def test_a_cascade_shows_both_references_and_names_the_layers():
     assert [label.get_text() for label in ax.get_xticklabels()] == ["none", "conv1"]
 
 
+def test_an_evolution_has_channels_below_and_epochs_beside_one_another_and_frames_what_changed():
+    patches, projections = np.zeros((3, 2, 32, 32, 1)), np.zeros((3, 2, 32, 32, 1))
+    patches[1, 0] = 0.25
+    projections[2, 1] = 1.0
+    changed = np.zeros((3, 2), bool)
+    changed[2, 1] = True
+    (ax,) = plots.evolution([0, 5, 7], patches, projections, ["a", "b"], changed).axes
+    shown, tile = ax.images[0].get_array(), 32 + 2
+    assert shown[5, tile + 5] == 0.25 and shown[5, 5] == 0 and shown[tile + 5, 5] == 0.5
+    assert shown[3 * tile + 5, 2 * tile + 5] == 1 and shown[3 * tile + 5, 5] == 0.5
+    (frame,) = ax.patches
+    assert frame.contains_point(ax.transData.transform((2 * tile + 16, 2 * tile + 16)))
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["0", "5", "7"]
+
+
+def test_an_occlusion_is_drawn_where_the_squares_were():
+    fig = plots.occlusion(IMAGES[:2], OCCLUDED, np.zeros((2, 8, 8, 3)), ["a", "b"], ("cat", "dog"))
+    mesh = fig.axes[2].collections[0]
+    np.testing.assert_allclose(mesh.get_array(), OCCLUDED.activation[0, ..., 0] / 2)
+    corners = mesh.get_coordinates()
+    # square 1 of three begins at row 2 and is 4 pixels a side: its centre lies between pixels 3 and 4
+    assert corners[1, 0, 1] < 3.5 < corners[2, 0, 1] and corners[0, 1, 0] < 4.5 < corners[0, 2, 0]
+    dead = fig.axes[7].collections[0]  # a map that is zero before stays what it was
+    assert (dead.get_array() == 1).all()
+
+
 @pytest.mark.parametrize(
     ("draw", "said"),
     [
@@ -107,6 +167,7 @@ def test_a_cascade_shows_both_references_and_names_the_layers():
         (lambda: plots.to_display(np.full((1, 2, 2, 1), np.nan)), "NaN"),
         (lambda: plots.gallery(np.zeros((1, 4, 8, 8, 3)), np.zeros((1, 4, 8, 8, 1)), [""]), "one shape"),
         (lambda: plots.switches(IMAGES[:1], np.zeros((1, 4, 4)), np.zeros((1, 8, 8), bool)), "one shape"),
+        (lambda: plots.evolution([0], np.zeros((1, 4, 8, 8, 3)), np.zeros((1, 4, 8, 8, 1)), [""] * 4, []), "one shape"),
     ],
 )
 def test_refuses(draw, said):
