@@ -22,6 +22,7 @@ from skimage.metrics import structural_similarity
 from deconvlib import deconvnet, graph, models
 from deconvlib.backend import keras
 from deconvlib.exemplars import Units
+from deconvlib.rules import known_rule
 
 BATCH = 256  # images
 CONFIDENCE = 0.95
@@ -476,7 +477,7 @@ def _scaled(maps):
 def _known_rules(rules):
     if isinstance(rules, str) or not rules:
         raise ValueError(f"rules must be several names of {', '.join(map(repr, deconvnet.RULES))}, not {rules!r}")
-    return [deconvnet.known_rule(rule) for rule in rules]
+    return [known_rule(rule) for rule in rules]
 
 
 def _check_pair(maps, others):

@@ -1,7 +1,5 @@
 """Images -> what chosen layers make of them, in one compiled pass over batches that fit in memory."""
 
-import functools
-
 import numpy as np
 from tqdm import tqdm
 
@@ -23,10 +21,9 @@ def reader(model: keras.Model, layers: list[str], reduce, image_shape: tuple[int
         graph.find(model, layer)
     if len(model.outputs) != 1:
         raise ValueError(f"model {model.name!r} has {len(model.outputs)} outputs; a model of one output is needed")
-    return _compiled(model, tuple(layers), reduce, tuple(image_shape))
+    return graph.kept(_compiled, model, tuple(layers), reduce, tuple(image_shape))
 
 
-@functools.lru_cache(maxsize=32)
 def _compiled(model, layers, reduce, image_shape):
     def forward(images):
         outputs = {}
