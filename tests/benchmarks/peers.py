@@ -18,7 +18,10 @@ def deconvlib(model, images, layer, units):
 
 
 def bare_cost(model, images, layer, units):
-    """One forward pass up to the layer and one vector–Jacobian product, on the very windows that deconvlib projects."""
+    """One forward pass up to the layer and one vector–Jacobian product, on the very windows that deconvlib projects.
+
+    model: one that nothing else projects, as deconvlib keeps with it what it compiled, here the function that takes notes.
+    """
     windows = []
 
     def record(*_):
