@@ -12,7 +12,7 @@ test: $(READY)  ## style, unit tests, and every notebook against its stored outp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pytest -q
-	$(BIN)/pytest -q --nbval --nbval-current-env --nbval-cell-timeout=300 notebooks
+	TQDM_DISABLE=1 $(BIN)/pytest -q --nbval --nbval-current-env --nbval-cell-timeout=300 notebooks
 
 benchmark: .venv/ready-benchmark  ## agreement, time and memory beside the other tools, into reports/benchmarks
 	$(BIN)/pytest -q tests/benchmarks/agreement.py
@@ -22,8 +22,9 @@ lab: $(READY)  ## open JupyterLab
 	$(if $(DECONVLIB_DATA),DECONVLIB_DATA=$(abspath $(DECONVLIB_DATA))) $(BIN)/jupyter lab --notebook-dir=notebooks
 
 # The only way stored outputs change: executed with the committed defaults, metadata cleared of times and machines.
+# Progress bars appear on a slow machine and not on a fast one.
 notebooks: $(READY)
-	$(BIN)/jupyter nbconvert --to notebook --inplace --execute --log-level=WARN \
+	TQDM_DISABLE=1 $(BIN)/jupyter nbconvert --to notebook --inplace --execute --log-level=WARN \
 	  --ExecutePreprocessor.record_timing=False --ExecutePreprocessor.store_widget_state=False \
 	  --CoalesceStreamsPreprocessor.enabled=True --ClearMetadataPreprocessor.enabled=True \
 	  --ClearMetadataPreprocessor.preserve_cell_metadata_mask="tags" \
