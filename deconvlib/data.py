@@ -12,7 +12,7 @@ import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -201,6 +201,85 @@ def _find(name, data_dir, size, seed):
     return _download(name, folder)
 
 
+class Sample(NamedTuple):
+    """Some images of a collection, for a model that is there already.
+
+    images: uint8 (n, height, width, channels). labels: integers (n,), numbers of `class_names`; None, and no names, where
+    the collection has no classes. source: each image's file, or its number in its array or data set.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray | None
+    class_names: tuple[str, ...]
+    source: tuple[str, ...]
+
+
+def sample(
+    name: str | Path, image_shape: tuple[int, int, int], count: int, data_dir: str | Path | None = None, seed: int = 0
+) -> Sample:
+    """`count` random images of a collection, or all where it has fewer, brought to `image_shape`, in the collection's order.
+
+    name: a folder or .zip of images, with or without a folder for each class (of train and test parts the test part); an
+    .npz with x and y, or x_test and y_test, or x alone; an .npy of images; or a name that `load` knows, of whose test images
+    they are. Arrays are uint8, or floats in [0, 1]. Only what is drawn is decoded; it is resized (Pillow, antialiased) to
+    the height and width whatever its own proportions, and its colours become grey, or grey becomes RGB, as the channels say.
+
+    Raises ValueError for what holds no images, a corrupt image (named), and as `load` does.
+    """
+    height, width, channels = image_shape
+    path = Path(name).expanduser()
+    if count < 1 or channels not in (1, 3):
+        raise ValueError(f"{count} images of {channels} channels asked; ask for 1 or more, of 1 or 3 channels")
+    if str(name) in NAMES or not path.exists():
+        dataset = load(name, data_dir=data_dir, seed=seed)
+        images, labels, class_names = dataset.x_test, dataset.y_test, dataset.class_names
+    elif path.suffix in (".npy", ".npz"):
+        images, labels, class_names = _arrays(path)
+    else:
+        folder = _Folder(path).parts()[-1]
+        images = [file for file in folder.images() if "/" in file] or folder.images()
+        classes = [file.partition("/")[0] for file in images if "/" in file]
+        class_names = tuple(sorted(set(classes)))
+        number = {one: label for label, one in enumerate(class_names)}
+        labels = np.array([number[one] for one in classes]) if classes else None
+    if not len(images):
+        raise ValueError(f"{name} holds no images ({', '.join(SUFFIXES)})")
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(images))[:count])
+    source = tuple(images[i] if isinstance(images, list) else str(i) for i in chosen)
+    images = _stack(folder, source, (height, width)) if isinstance(images, list) else images[chosen]
+    images = images if images.shape[1:3] == (height, width) else _scale(images, (height, width))
+    if channels == 1 and images.shape[-1] == 3:
+        images = np.stack([np.asarray(Image.fromarray(image).convert("L")) for image in images])[..., None]
+    elif images.shape[-1] != channels:
+        images = np.repeat(images, channels, axis=-1)
+    return Sample(images, None if labels is None else labels[chosen], class_names, source)
+
+
+def _arrays(path):
+    """(images, labels or None, class names) of an .npy or .npz."""
+    try:
+        held = np.load(path, allow_pickle=False)
+        held = {"x": held} if isinstance(held, np.ndarray) else {key: held[key] for key in held}
+    except Exception as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    suffix = "_test" if "x_test" in held else ""
+    images, labels = held.get(f"x{suffix}"), held.get(f"y{suffix}")
+    if images is None:
+        raise ValueError(f"{path} must hold images as x, or x_test; it holds {', '.join(held)}")
+    images = images[..., None] if images.ndim == 3 else images
+    if np.issubdtype(images.dtype, np.floating) and images.size and images.min() >= 0 and images.max() <= 1:
+        images = np.round(images * 255).astype(np.uint8)
+    if images.ndim != 4 or images.shape[-1] not in (1, 3) or images.dtype != np.uint8:
+        raise ValueError(
+            f"{path}: images must be uint8, or floats in [0, 1], (n, height, width, 1 or 3), not {images.dtype} of shape "
+            f"{images.shape}"
+        )
+    if labels is None or not len(images):
+        return images, None, ()
+    whole = _from_arrays(path.stem, images, labels, images, labels, held.get("class_names"))
+    return images, whole.y_test, whole.class_names
+
+
 def shapes(train: int = 10_000, test: int = 2_000, seed: int = 0) -> Dataset:
     """Generated images of ten shapes, 32 × 32 RGB, with the mask of the object.
 
@@ -258,20 +337,20 @@ def _thumbnails(images):
 
 def _resized(dataset, size):
     """The data set with images (Pillow, antialiased) and masks of size (height, width)."""
-
-    def scale(images):
-        channels = [
-            [Image.fromarray(image[..., c]).resize(size[::-1], Image.Resampling.LANCZOS) for image in images]
-            for c in range(images.shape[-1])
-        ]
-        return np.stack([np.stack([np.asarray(image) for image in channel]) for channel in channels], axis=-1)
-
     masks = [
-        None if masks is None else scale(masks[..., None] * np.uint8(255))[..., 0] > 127
+        None if masks is None else _scale(masks[..., None] * np.uint8(255), size)[..., 0] > 127
         for masks in (dataset.masks_train, dataset.masks_test)
     ]
-    x_train, x_test = scale(dataset.x_train), scale(dataset.x_test)
+    x_train, x_test = _scale(dataset.x_train, size), _scale(dataset.x_test, size)
     return replace(dataset, x_train=x_train, x_test=x_test, masks_train=masks[0], masks_test=masks[1])
+
+
+def _scale(images, size):
+    channels = [
+        [Image.fromarray(image[..., c]).resize(size[::-1], Image.Resampling.LANCZOS) for image in images]
+        for c in range(images.shape[-1])
+    ]
+    return np.stack([np.stack([np.asarray(image) for image in channel]) for channel in channels], axis=-1)
 
 
 def _split(name, images, labels, class_names, seed):

@@ -420,3 +420,57 @@ def test_importing_is_light_and_loading_needs_no_tensorflow():
         assert not {"keras", "tensorflow"} & set(sys.modules)
     """
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+# Samples, for a model that is there already
+
+
+def test_a_sample_of_a_folder_has_the_models_shape_and_the_folders_classes(tmp_path):
+    write_images(tmp_path / "a", size=(9, 7))
+    write_images(tmp_path / "a", size=(12, 12), mode="L", classes=("owl",))
+    got = data.sample(tmp_path / "a", (6, 5, 3), 9, seed=1)
+    assert got.images.shape == (9, 6, 5, 3) and got.images.dtype == np.uint8
+    assert got.class_names == ("cat", "dog", "owl")
+    assert [file.partition("/")[0] for file in got.source] == [got.class_names[label] for label in got.labels]
+    assert data.sample(tmp_path / "a", (6, 5, 1), 99).images.shape == (15, 6, 5, 1)
+
+
+def test_a_sample_of_a_flat_folder_or_zip_has_no_labels(tmp_path):
+    write_images(tmp_path / "a", classes=("x",))
+    with zipfile.ZipFile(tmp_path / "flat.zip", "w") as archive:
+        for file in (tmp_path / "a" / "x").iterdir():
+            archive.write(file, file.name)
+    for place in (tmp_path / "a" / "x", tmp_path / "flat.zip"):
+        got = data.sample(place, (8, 6, 3), 3)
+        assert got.labels is None and got.class_names == () and len(got.images) == len(got.source) == 3
+        with Image.open(tmp_path / "a" / "x" / got.source[0]) as image:
+            assert np.array_equal(got.images[0], np.asarray(image)), "not resized where the size is right"
+
+
+def test_a_sample_of_arrays(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 8, 8), np.uint8)
+    np.save(tmp_path / "a.npy", pixels)
+    got = data.sample(tmp_path / "a.npy", (8, 8, 3), 2, seed=3)
+    assert np.array_equal(got.images, np.repeat(pixels[[int(i) for i in got.source]][..., None], 3, axis=-1))
+    np.savez(tmp_path / "a.npz", x=pixels / 255, y=np.arange(6) % 3)
+    got = data.sample(tmp_path / "a.npz", (8, 8, 1), 6)
+    assert np.array_equal(got.images[..., 0], pixels) and got.labels.tolist() == [0, 1, 2, 0, 1, 2]
+    assert got.class_names == ("0", "1", "2")
+    np.savez(tmp_path / "b.npz", z=pixels)
+    np.save(tmp_path / "c.npy", pixels * 2.0)
+    for name, said in (("b.npz", "it holds z"), ("c.npy", "uint8, or floats")):
+        with pytest.raises(ValueError, match=said):
+            data.sample(tmp_path / name, (8, 8, 1), 2)
+
+
+def test_a_sample_of_a_data_set_is_of_its_test_images():
+    got = data.sample("digits", (8, 8, 1), 5, seed=2)
+    whole = data.load("digits", seed=2)
+    chosen = [int(number) for number in got.source]
+    assert np.array_equal(got.images, whole.x_test[chosen]) and np.array_equal(got.labels, whole.y_test[chosen])
+
+
+def test_a_folder_without_images_gives_no_sample(tmp_path):
+    (tmp_path / "a.txt").write_text("no image")
+    with pytest.raises(ValueError, match="holds no images"):
+        data.sample(tmp_path, (8, 8, 3), 5)
