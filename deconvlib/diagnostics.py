@@ -69,9 +69,8 @@ def occlusion(
     models.known("fill", fill, FILLS)
     rows, columns = (_places(length, size, stride, floats.shape[1:3]) for length in floats.shape[1:3])
     available = graph.find(model, layer).node.outputs[0].shape[-1]
-    wrong = [channel for channel in channels or [] if not 0 <= channel < available]
-    if wrong or (channels is not None and not len(channels)):
-        raise ValueError(f"channels {wrong or channels} are not in layer {layer!r}; its channels are 0 to {available - 1}")
+    if channels is not None and (not len(channels) or not set(channels) <= set(range(available))):
+        raise ValueError(f"channels {list(channels)} are not all in layer {layer!r}; its channels are 0 to {available - 1}")
     read = features.reader(model, [layer], _sums, floats.shape[1:])
     batch = features.batch_size(model, floats.shape[1:])
 
@@ -229,7 +228,7 @@ def correspondence(
     def distances(masks):
         """[Hamming distances of every pair] for each layer."""
         without = outputs(np.where(masks[..., None], gray, floats))
-        return [pdist(np.sign(x - y), "hamming") for x, y in zip(whole, without, strict=True)]
+        return [pdist(_signs(x, y), "hamming") for x, y in zip(whole, without, strict=True)]
 
     masks = {name: _masks(name, part, floats.shape[:3]) for name, part in parts.items()}
     found = []
@@ -325,6 +324,12 @@ def _transformed(image, kind, amount):
         shift = centre - back @ centre
     planes = [ndimage.affine_transform(plane, back, shift, order=1, mode="reflect") for plane in np.moveaxis(image, 2, 0)]
     return np.stack(planes, axis=2)
+
+
+def _signs(one, other):
+    """The signs of one - other; 0 also where the two differ by no more than rounding."""
+    change = one - other
+    return np.where(abs(change) > 1e-6 * max(abs(one).max(), abs(other).max()), np.sign(change), 0)
 
 
 def _masks(name, part, shape):
