@@ -10,7 +10,7 @@ import pytest
 PROGRAM = """
 import sys
 import numpy as np
-from deconvlib import data, deconvnet, exemplars, models, training
+from deconvlib import architecture, data, deconvnet, diagnostics, evolution, exemplars, models, training
 digits = data.load("digits")
 model = models.classifier(digits.image_shape, digits.num_classes, filters=(8, 8), normalization="batch")
 rng = np.random.default_rng(0)  # the backends draw their own initial weights
@@ -26,10 +26,21 @@ found += [units.activation, deconvnet.project_units(model, images, "relu1", unit
 if sys.argv[2] == "torch":
     np.savez(sys.argv[1], *found)
     sys.exit("tensorflow" in sys.modules)
+labels = digits.y_test[:8]
+occluded = diagnostics.occlusion(model, images, labels, "relu2", size=3)
+found += [occluded.activation, occluded.probability, diagnostics.agreement(model, images, occluded)["rank"].fillna(0)]
+found.append(diagnostics.invariance(model, images[:2], labels[:2], ["relu1"])[["distance", "probability"]])
+parts = {"centre": np.tile([2, 2, 5, 5], (8, 1))}
+found.append(diagnostics.correspondence(model, images, parts, ["relu2"])[["delta", "random"]])
+snapshots = {0: [w * 0.9 for w in model.get_weights()], 3: model.get_weights()}
+found.append(evolution.settling(model, snapshots, images, ["relu1", "dense1"]).correlation)
+found.append(evolution.evolution(model, snapshots, images, "relu1", [2, 3]).patches.projections)
+found.append(architecture.channels(model, images)[["peak", "firing", "rms"]])
+found.append(architecture.aliasing(model, images)["aliased"])
 history = training.fit(model, digits, epochs=2, gradient_norms=True, augmentation=models.augmentation(flip=False))
 training.evaluate(model, digits)
 model.save(sys.argv[1] + ".keras")
-np.savez(sys.argv[1], *found, loss=history["loss"])
+np.savez(sys.argv[1], *(np.asarray(array, float) for array in found), loss=history["loss"])
 sys.exit(("tensorflow" in sys.modules) != (sys.argv[2] == "tensorflow"))
 """
 
