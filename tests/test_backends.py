@@ -36,7 +36,6 @@ snapshots = {0: [w * 0.9 for w in model.get_weights()], 3: model.get_weights()}
 found.append(evolution.settling(model, snapshots, images, ["relu1", "dense1"]).correlation)
 found.append(evolution.evolution(model, snapshots, images, "relu1", [2, 3]).patches.projections)
 found.append(architecture.channels(model, images)[["peak", "firing", "rms"]])
-found.append(architecture.aliasing(model, images)["aliased"])
 history = training.fit(model, digits, epochs=2, gradient_norms=True, augmentation=models.augmentation(flip=False))
 training.evaluate(model, digits)
 model.save(sys.argv[1] + ".keras")
