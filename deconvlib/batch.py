@@ -167,11 +167,14 @@ def _hidden_error(notebook):
 
 
 def _tidy(notebook):
-    """Without widgets, which need a kernel and the internet, and without papermill's record of paths and times."""
+    """Without widgets, which need a kernel and the internet, bars of progress, and papermill's record of paths and times."""
     notebook.metadata.pop("widgets", None)
     notebook.metadata.pop("papermill", None)
     for cell in notebook.cells:
         cell.metadata.pop("papermill", None)
+        if "outputs" in cell:  # a bar of progress rewrites its line, and clears it in the end
+            bars = [output for output in cell.outputs if output.get("name") == "stderr" and "\r" in output["text"]]
+            cell.outputs = [output for output in cell.outputs if output not in bars]
         for output in cell.get("outputs", []):
             output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
 

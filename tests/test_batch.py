@@ -254,3 +254,11 @@ def test_every_committed_profile_is_valid(profile):
     folder = batch.ROOT / "notebooks"
     paths = sorted(folder.glob("[0-9]*.ipynb"))
     assert batch._parameters(paths, batch._profile(folder, profile.stem), {})
+
+
+def test_bars_of_progress_are_left_out_and_warnings_are_not():
+    bar = nbformat.v4.new_output("stream", name="stderr", text="\r50 %\r100 %\r      \r")
+    warning = nbformat.v4.new_output("stream", name="stderr", text="beware\n")
+    page = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1", outputs=[bar, warning])])
+    batch._tidy(page)
+    assert [output["text"] for output in page.cells[0].outputs] == ["beware\n"]

@@ -4,9 +4,11 @@ import re
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
+from PIL import Image
 
-from deconvlib import batch
+from deconvlib import batch, models
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -40,6 +42,19 @@ OTHERS = {
         "tutorial_epochs": "1",
     },
     "04_deconvolution": {"dataset_name": "digits", "channels": "2", "top": "4", "searched": "100", "layers": "['relu2']"},
+    "09_your_model": {
+        "images": "digits",
+        "number": "100",
+        "layers": "['relu2']",
+        "channels": "2",
+        "top": "2",
+        "examined": "2",
+        "compared": "3",
+        "square": "3",
+        "stride": "2",
+        "depths": "3",
+        "seed": "1",
+    },
 }
 
 
@@ -87,3 +102,39 @@ def test_a_cell_that_is_not_compared_says_why(path):
 def test_runs_with_other_parameters(path, tmp_path, capfd):
     assert batch.run([path.stem], overrides=OTHERS[path.stem], out=tmp_path) == 0, capfd.readouterr().out
     assert (tmp_path / path.stem / "metrics.json").exists()
+
+
+HOSTILE = ("<img src=x onerror=alert(1)>", "$\\frac{$ & <b>")
+
+
+@pytest.fixture
+def hostile(tmp_path):
+    """A folder of two classes of images, grey and coloured, of several sizes, whose names are HTML and half a formula."""
+    rng = np.random.default_rng(0)
+    for name in HOSTILE:
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for number in range(4):
+            shape = (30 + number, 26, 3) if number % 2 else (30, 26)
+            Image.fromarray(rng.integers(0, 256, shape, np.uint8)).save(tmp_path / "images" / name / f"{number}<i>.png")
+    return tmp_path / "images"
+
+
+SMALL = {"number": "6", "channels": "2", "top": "2", "examined": "1", "compared": "1", "depths": "2"}
+
+
+def test_the_audit_escapes_what_comes_from_outside(hostile, tmp_path, capfd):
+    models.classifier((24, 20, 3), 2, filters=(4, 8), decoder="transposed").save(tmp_path / "own.keras")
+    given = SMALL | {"model_path": str(tmp_path / "own.keras"), "images": str(hostile)}
+    assert batch.run(["09"], overrides=given, out=tmp_path / "out") == 0, capfd.readouterr().out
+    for page in ("09_your_model.html", "index.html"):
+        text = (tmp_path / "out" / page).read_text(encoding="utf-8")
+        assert "<img src=x" not in text and "<b>" not in text and "<i>.png" not in text
+    assert "&lt;img src=x" in (tmp_path / "out" / "09_your_model.html").read_text(encoding="utf-8"), "it shows no class name"
+
+
+def test_the_audit_takes_a_fresh_mobilenet(hostile, tmp_path, capfd):
+    """At 224 × 224, with 1000 classes where the images have two."""
+    given = SMALL | {"model_path": "MobileNetV2", "images": str(hostile), "square": "112", "stride": "112"}
+    assert batch.run(["09"], overrides=given, out=tmp_path) == 0, capfd.readouterr().out
+    page = (tmp_path / "09_your_model.html").read_text(encoding="utf-8")
+    assert "36 of 36 nonlinearities are covered" in page and "their labels are left aside" in page
