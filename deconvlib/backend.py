@@ -79,7 +79,8 @@ def compiled(function, model, *shapes):
     """`function` of float32 arrays as one compiled program; takes NumPy arrays and returns a list of them.
 
     shapes: of each argument without the first axis, the batch, which may have any length. function: tensors -> a tensor
-    or several, in operations of keras.ops and of `model`, whose weights are read anew at each call.
+    or several of the length of the last argument, in operations of keras.ops and of `model`, whose weights are read anew
+    at each call.
     """
     if NAME == "tensorflow":
         specs = [tensorflow.TensorSpec((None, *shape), "float32") for shape in shapes]
@@ -93,18 +94,20 @@ def compiled(function, model, *shapes):
         program = jax.jit(lambda weights, *arguments: _with_weights(model, weights, function, arguments))
 
         def run(*arguments):
-            # compiled for each length of the batch: few lengths, then
-            length = len(arguments[0])
-            padding = (1 << (length - 1).bit_length()) - length
-            arguments = [numpy.concatenate([array, array[-1:].repeat(padding, axis=0)]) for array in arguments]
-            outputs = program([variable.value for variable in model.variables], *arguments)
-            return jax.tree.map(lambda output: output[:length], outputs)
+            outputs = program([variable.value for variable in model.variables], *map(_lengthened, arguments))
+            return jax.tree.map(lambda output: output[: len(arguments[-1])], outputs)
     else:
 
         def run(*arguments):
             return function(*(keras.ops.convert_to_tensor(array) for array in arguments))
 
     return lambda *arguments: [keras.ops.convert_to_numpy(output) for output in keras.tree.flatten(run(*arguments))]
+
+
+def _lengthened(array):
+    """To a power of two, as a program is compiled for each length."""
+    padding = (1 << (len(array) - 1).bit_length()) - len(array)
+    return numpy.concatenate([array, array[-1:].repeat(padding, axis=0)])
 
 
 def _with_weights(model, weights, function, arguments):

@@ -105,22 +105,34 @@ def project_units(
     corner = np.clip(first, 0, np.subtract(image_size, size))  # a patch at a border is shifted into the image
 
     plan = windows.plan(model, layer, image_size) if switches else None
-    if plan is None:
-        first, window = np.zeros_like(first), image_size
-        where = _one_hot(position[:, 0] * columns + position[:, 1], rows * columns)
-        pull, batch_size = _whole(model, layer, rule, switches, chain_rule, image_size)
+    together = _together(model, layer, plan, image_size, flat.image) if plan and rule != "gradient" else 0
+    if together:
+        pull = _from_whole_maps(model, layer, rule, chain_rule, image_size, together)
+        batches = [
+            units[start : start + together]
+            for units in (np.flatnonzero(flat.image == image) for image in np.unique(flat.image))
+            for start in range(0, len(units), together)
+        ]
     else:
+        windowed = _windowed(model, layer, rule, chain_rule, image_size) if plan else None
+        pull, batch_size = windowed or _whole(model, layer, rule, switches, chain_rule, image_size)
+        batches = np.split(np.arange(len(position)), range(batch_size, len(position), batch_size))
+    if plan:
         window, where = field.size, position.astype(np.float32)
-        pull, batch_size = _windowed(model, layer, rule, chain_rule, image_size)
+    else:
+        window, first = image_size, np.zeros_like(first)
+        where = _one_hot(position[:, 0] * columns + position[:, 1], rows * columns)
     pixels = np.empty((len(position), *size, images.shape[-1]), images.dtype)
     projections = np.empty(pixels.shape, np.float32)
-    batches = range(0, len(position), batch_size)
-    for start in tqdm(batches, desc=f"projections of {layer}", unit="batch", delay=2, leave=False):
-        chosen = slice(start, start + batch_size)
-        seen = [_cut(images[i], at, window) for i, at in zip(flat.image[chosen], first[chosen], strict=True)]
-        floats = models.as_floats(model, np.stack(seen), flat.image[chosen])
-        (found,) = pull(floats, where[chosen], _one_hot(flat.channel[chosen], channels))
-        for unit, projected in enumerate(found, start):
+    for chosen in tqdm(batches, desc=f"projections of {layer}", unit="batch", delay=2, leave=False):
+        numbers = flat.image[chosen]
+        if together:
+            numbers, filled = numbers[:1], np.resize(chosen, together)
+            seen = images[numbers]
+        else:
+            filled, seen = chosen, np.stack([_cut(images[i], at, window) for i, at in zip(numbers, first[chosen], strict=True)])
+        (found,) = pull(models.as_floats(model, seen, numbers), where[filled], _one_hot(flat.channel[filled], channels))
+        for unit, projected in zip(chosen, found, strict=False):
             pixels[unit] = _cut(images[flat.image[unit]], corner[unit], size)
             projections[unit] = _cut(projected, corner[unit] - first[unit], size)
     shape = np.shape(units.image)
@@ -238,16 +250,61 @@ def _compile_windowed(model, layer, rule, treated, image_size):
 
     def pull(images, positions, channel):
         units = keras.ops.cast(positions, "int32")
-        values, back = backend.vjp(lambda images: windows.run(model, layer, plan, images, units, call), images)
+        values, back = windows.run(model, layer, plan, images, units, call)
         return keras.ops.cast(back(values * keras.ops.cast(channel, values.dtype)[:, None, None]), "float32")
 
     pixels = (*(part.size for part in plan.pixels), model.inputs[0].shape[-1])
     return backend.compiled(pull, model, pixels, (2,), (channels,)), _batch_size(plan.elements)
 
 
+def _from_whole_maps(model, layer, rule, chain_rule, image_size, together):
+    """pull(image, positions, channels) projects `together` units of one image, (1, height, width, channels).
+
+    As `_windowed`, but the image's maps are computed once, whole, for all these units; only the way back is in windows.
+    """
+    treated = rules.treatment(model, layer, rule, chain_rule)
+    return graph.kept(_compile_from_whole_maps, model, layer, rule, tuple(treated.items()), tuple(image_size), together)
+
+
+def _compile_from_whole_maps(model, layer, rule, treated, image_size, together):
+    plan = windows.plan(model, layer, image_size)
+    (_, _, channels), _ = _walk(model, layer, image_size)
+
+    def pull(image, positions, channel):
+        # of known length: where only a shape is asked for, nothing is computed
+        units, maps = keras.ops.reshape(keras.ops.cast(positions, "int32"), (together, 2)), {}
+
+        def make(step, *arguments, **keywords):
+            maps[step.name] = rules.caller(layer, rule, dict(treated))(step, step.operation, *arguments, **keywords)
+            return maps[step.name]
+
+        def known(step):
+            return windows.cut(maps[step.name], plan.holds[step.name], units)
+
+        graph.run(model, [image], make, until=layer)
+        call = rules.caller(layer, rule, dict(treated), known=known)
+        values, back = windows.run(model, layer, plan, windows.cut(image, plan.pixels, units), units, call, known)
+        return keras.ops.cast(back(values * keras.ops.cast(channel, values.dtype)[:, None, None]), "float32")
+
+    return backend.compiled(pull, model, (*image_size, model.inputs[0].shape[-1]), (2,), (channels,))
+
+
+def _together(model, layer, plan, image_size, numbers):
+    """How many units of one image, named by its number, best share its whole maps; 0 where windows of their own cost less."""
+    whole, each = _walk(model, layer, image_size)[1], plan.elements
+    counts = np.unique(numbers, return_counts=True)[1]
+    # as many elements as are computed: the maps of a batch once, and its units' signals, those that fill it up among them
+    costs = {0: 2 * each * len(numbers)}
+    size = 1
+    while size <= min(_batch_size(each / 4), 2 * counts.max()):  # on the way back, few signals are held at a time
+        costs[size] = np.ceil(counts / size).sum() * (whole + size * each)
+        size *= 2  # few sizes, as each is compiled
+    return min(costs, key=costs.get)
+
+
 def _batch_size(elements):
     # activations on the way up and signals on the way down, of 4 bytes
-    return max(1, min(256, MEMORY // (2 * 4 * elements)))
+    return max(1, min(256, int(MEMORY // (2 * 4 * elements))))
 
 
 def _cut(image, corner, size):

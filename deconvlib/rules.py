@@ -137,11 +137,12 @@ def backward(found: Nonlinearity, layer: str, rule: str, chain_rule: tuple[str, 
     return found.rectifier.describe(rule)
 
 
-def caller(layer: str, rule: str, treated: dict[str, Rectifier | None], switches: bool = True):
+def caller(layer: str, rule: str, treated: dict[str, Rectifier | None], switches: bool = True, known=lambda step: None):
     """call(step, operation, *arguments, **keywords), whose result carries the rule for the way back from `layer`.
 
     operation: the step's own, or another face of it. treated: from `treatment`. switches: False lets max pooling spread
-    the signal evenly. Of `layer` itself a softmax or sigmoid is left out.
+    the signal evenly. known(step): the output of a rectifier's step, where it is known beforehand, so that the way back
+    needs nothing of the way up. Of `layer` itself a softmax or sigmoid is left out.
     """
 
     def call(step, operation, *arguments, **keywords):
@@ -154,7 +155,8 @@ def caller(layer: str, rule: str, treated: dict[str, Rectifier | None], switches
         rectifier = treated[step.name]
         if rectifier is None or rule == "gradient":
             return operation(*arguments, **keywords)
-        return _rectified(_bare(operation)(*arguments, **keywords), _activation_of(operation), rectifier, _POLICIES[rule])
+        x = _bare(operation)(*arguments, **keywords)
+        return _rectified(x, _activation_of(operation), rectifier, _POLICIES[rule], known(step))
 
     return call
 
@@ -210,10 +212,12 @@ def _bare(operation):
     return graph.face(operation, activation=None)
 
 
-def _rectified(x, activation, rectifier, policy):
+def _rectified(x, activation, rectifier, policy, known):
     @keras.ops.custom_gradient
     def apply(x):
-        return activation(x), lambda *signal, upstream=None: policy(rectifier, x, _signal(signal, upstream))
+        # a rectifier's output lies below 0 and below the ceiling just where its input does
+        seen = x if known is None else known
+        return activation(x), lambda *signal, upstream=None: policy(rectifier, seen, _signal(signal, upstream))
 
     return apply(x)
 

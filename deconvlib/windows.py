@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from deconvlib import graph, receptive_field
+from deconvlib import backend, graph, receptive_field
 from deconvlib.backend import keras
 from deconvlib.receptive_field import ITSELF, Span
 
@@ -111,39 +111,89 @@ class _Held:
         self.value, self.parts = value, parts
 
 
-def run(model: keras.Model, layer: str, plan: Plan, images, units, call):
-    """The units' values, (n, 1, 1, channels), from the windows that they see of their images.
+def run(model: keras.Model, layer: str, plan: Plan, images, units, call, known=None):
+    """(values, back): the units' values, (n, 1, 1, channels), from the windows that they see of their images.
 
-    images: (n, height, width, channels), of the size of `plan.pixels`; units: rows and columns, integers (n, 2).
-    call(step, operation, *arguments, **keywords) evaluates one operation.
+    back(signal), of that shape, is the signal at the pixels of the windows. images: (n, height, width, channels), of the
+    size of `plan.pixels`; units: rows and columns, integers (n, 2). call(step, operation, *arguments, **keywords)
+    evaluates one operation. known(step): what its output holds, where that is not to be computed here.
     """
+    pixels, pulls = _Held(images, plan.pixels), []
 
     def on_part(step, *arguments, **keywords):
         if step.name not in plan.reads:  # on a branch that the units do not see
             return [None] * len(step.node.outputs)
-        parts = plan.reads[step.name]
-        padded = _pads(step.operation)
-        inside = _inside(parts, units) if padded else None
+        held = {id(part): part for part in keras.tree.flatten((arguments, keywords)) if isinstance(part, _Held)}
+        sources = list(held.values())
 
-        def read(held):
-            if not isinstance(held, _Held):
-                return held
-            value = _cut(held, parts)
-            return keras.ops.where(inside, value, _padding_of(step.operation, value)) if padded else value
+        def evaluate(values):
+            values = dict(zip(held, values, strict=True))
+            structure = keras.tree.map_structure(
+                lambda part: _Held(values[id(part)], part.parts) if isinstance(part, _Held) else part, (arguments, keywords)
+            )
+            return _on_part(step, plan, units, call, *structure)
 
-        arguments, keywords = keras.tree.map_structure(read, (arguments, keywords))
-        kind, operation = graph.kind(step.operation), step.operation
-        if kind in ("ZeroPadding2D", "Cropping2D"):  # only move the places
-            return _Held(arguments[0], plan.holds[step.name])
-        if padded:
-            operation = graph.face(operation, padding="valid")
-        value = call(step, operation, *arguments, **keywords)
-        if padded and kind == "AveragePooling2D":  # the mean of what lies inside
-            share = operation(keras.ops.cast(inside, value.dtype))
-            value = value / keras.ops.maximum(share, 1e-6)
-        return _Held(value, plan.holds[step.name])
+        # one step at a time, so that on the way back a linear one needs no values, where they are known all the less
+        value, pull = backend.vjp(evaluate, [source.value for source in sources])
+        made = _Held(value if known is None else known(step), plan.holds[step.name])
+        pulls.append((made, sources, pull))
+        return made
 
-    return graph.run(model, [_Held(images, plan.pixels)], on_part, until=layer).value
+    unit = graph.run(model, [pixels], on_part, until=layer)
+
+    def back(signal):
+        signals = {id(unit): signal}
+        for made, sources, pull in reversed(pulls):
+            if id(made) not in signals:
+                continue
+            for source, part in zip(sources, pull(signals[id(made)]), strict=True):
+                signals[id(source)] = signals[id(source)] + part if id(source) in signals else part
+        return signals[id(pixels)]
+
+    return unit.value, back
+
+
+def _on_part(step, plan, units, call, arguments, keywords):
+    """The part of the step's output that the plan holds, from the parts of its inputs."""
+    parts, operation, kind = plan.reads[step.name], step.operation, graph.kind(step.operation)
+    padded = _pads(operation)
+    inside = _inside(parts, units) if padded else None
+
+    def read(held):
+        if not isinstance(held, _Held):
+            return held
+        value = _cut(held, parts)
+        return keras.ops.where(inside, value, _padding_of(operation, value)) if padded else value
+
+    arguments, keywords = keras.tree.map_structure(read, (arguments, keywords))
+    if kind in ("ZeroPadding2D", "Cropping2D"):  # only move the places
+        return arguments[0]
+    if padded:
+        operation = graph.face(operation, padding="valid")
+    value = call(step, operation, *arguments, **keywords)
+    if padded and kind == "AveragePooling2D":  # the mean of what lies inside
+        share = operation(keras.ops.cast(inside, value.dtype))
+        value = value / keras.ops.maximum(share, 1e-6)
+    return value
+
+
+def cut(whole, parts: tuple[Part, Part], units):
+    """What the units' windows hold of one whole map: (1, height, width, channels) -> (n, *sizes of the parts, channels).
+
+    Outside of the map, where `run` puts what the padding does, some value of the map.
+    """
+    rows, columns = _places(parts, units)
+    rows, columns = (keras.ops.clip(x, 0, length - 1) for x, length in ((rows, whole.shape[1]), (columns, whole.shape[2])))
+    places = rows[:, :, None] * whole.shape[2] + columns[:, None]
+    return keras.ops.take(keras.ops.reshape(whole, (-1, whole.shape[3])), places, axis=0)
+
+
+def _places(parts, units):
+    """The rows and the columns, (n, size) each, that the units see of a map."""
+    return [
+        part.stride * units[:, axis, None] + keras.ops.arange(part.low, part.high + 1, dtype=units.dtype)
+        for axis, part in enumerate(parts)
+    ]
 
 
 def _cut(held, parts):
@@ -155,11 +205,11 @@ def _cut(held, parts):
 
 def _inside(parts, units):
     """Booleans (n, height, width, 1): which places of the parts lie in the map."""
-    masks = []
-    for axis, part in enumerate(parts):
-        places = part.stride * units[:, axis, None] + keras.ops.arange(part.low, part.high + 1, dtype=units.dtype)
-        masks.append(keras.ops.logical_and(places >= 0, places < part.length))
-    return keras.ops.logical_and(masks[0][:, :, None, None], masks[1][:, None, :, None])
+    rows, columns = (
+        keras.ops.logical_and(places >= 0, places < part.length)
+        for part, places in zip(parts, _places(parts, units), strict=True)
+    )
+    return keras.ops.logical_and(rows[:, :, None, None], columns[:, None, :, None])
 
 
 def _padding_of(operation, value):

@@ -23,6 +23,8 @@ found = [deconvnet.project(model, images, "relu2", channel, rule) for rule in de
 found.append(deconvnet.project(model, images, "relu2", channel, switches=False))
 units = exemplars.strongest(model, images, ["relu1"], k=2)["relu1"]
 found += [units.activation, deconvnet.project_units(model, images, "relu1", units).projections]
+units = exemplars.strongest(model, images, ["relu2"], k=8)["relu2"]  # of the same images
+found += [deconvnet.project_units(model, images, "relu2", units, rule).projections for rule in ("deconvnet", "guided")]
 if sys.argv[2] == "torch":
     np.savez(sys.argv[1], *found)
     sys.exit("tensorflow" in sys.modules)

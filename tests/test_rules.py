@@ -144,7 +144,7 @@ def assert_projects_as(model, parts, rule):
         expected.append(down(seed))
     found = deconvnet.project(model, images, model.layers[-1].name, 1, rule)
     assert np.abs(expected).max() > 0
-    # float32 against float64: at most 3e-6 was measured over the cases below
+    # float32 against float64: at most 2.8e-7 was measured over the cases below
     assert np.linalg.norm(found - expected) <= 1e-4 * np.linalg.norm(expected)
 
 
@@ -326,4 +326,5 @@ def test_mixed_precision():
     images = RNG.random((2, 16, 16, 3)).astype(np.float32)
     full, found = (deconvnet.project(net, images, "relu2", 3) for net in (model, half))
     assert found.dtype == np.float32
-    assert np.linalg.norm(found - full) <= 0.02 * np.linalg.norm(full)  # float16 has three digits; 0.002 was measured
+    # float16 has three digits; over five seeds at most 0.0025 was measured
+    assert np.linalg.norm(found - full) <= 0.02 * np.linalg.norm(full)

@@ -43,7 +43,7 @@ CONVOLUTIONS = [f"conv{i}" for i in range(1, 7)]
 CASES = [
     Case("VGG16, block2_conv2", "vgg16", "block2_conv2", 64, {"bare_cost": 0.8, "captum": 300}),
     Case("VGG16, block3_conv3", "vgg16", "block3_conv3", 64, {"bare_cost": 0.8, "captum": 40}),
-    Case("VGG16, block5_conv3", "vgg16", "block5_conv3", 1, {"bare_cost": 0.8, "captum": 2}),
+    Case("VGG16, block5_conv3", "vgg16", "block5_conv3", 8, {"bare_cost": 0.8, "captum": 2}),
     Case("Recommended network, relu6", "recommended", "relu6", 64, {"bare_cost": 0.8}),
     Case("Strongest units of all convolutions", "recommended", CONVOLUTIONS, 0, {"predict": 0.8}, ("strongest", "predict")),
 ]
