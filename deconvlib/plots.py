@@ -395,7 +395,9 @@ def evolution(epochs, patches, projections, titles, changed):
     _show(ax, image)
     for epoch, channel in np.argwhere(changed):
         corner = epoch * (width + gap) - gap / 2 - 0.5, 2 * channel * (height + gap) - gap / 2 - 0.5
-        ax.add_patch(Rectangle(corner, width + gap, 2 * (height + gap), fill=False, edgecolor="C1", linewidth=2))
+        frame = Rectangle(corner, width + gap, 2 * (height + gap), fill=False, edgecolor="C1", linewidth=2)
+        frame.set_clip_on(False)  # the last ones reach beyond the image
+        ax.add_patch(frame)
     ax.set_xticks(np.arange(count) * (width + gap) + width / 2, epochs)
     ax.set_yticks((2 * np.arange(channels) + 1) * (height + gap) - gap / 2, titles)
     ax.set_xlabel("epoch")
@@ -428,7 +430,7 @@ def invariance(table, titles):
     """
     units = {"translation": "pixels down", "scale": "factor", "rotation": "degrees"}
     kinds, layers = table["transformation"].unique(), table["layer"].unique()
-    fig = _figure(1.7 * len(kinds) + 0.3)
+    fig = _figure(1.5 * len(kinds) + 0.5)
     axs = fig.subplots(len(kinds), len(layers) + 1, sharex="row", squeeze=False)
     for row, kind in zip(axs, kinds, strict=True):
         some = table[table["transformation"] == kind]
