@@ -1,10 +1,10 @@
-"""python -m deconvlib run: the notebooks without a browser."""
+"""python -m deconvlib run, or sweep: the notebooks without a browser, once or over a grid of parameters."""
 
 import argparse
 import sys
 from pathlib import Path
 
-from deconvlib import batch
+from deconvlib import batch, sweep
 
 
 def main(arguments=None) -> int:
@@ -18,8 +18,17 @@ def main(arguments=None) -> int:
     )
     run.add_argument("--out", type=Path, help="folder of the results (default: reports/PROFILE)")
     run.add_argument("--fresh", action="store_true", help="run also what finished earlier with the same parameters")
+    grid = commands.add_parser("sweep", help="run a grid of notebooks and parameters, here or on a Dask cluster")
+    grid.add_argument("grid", type=Path, help="a YAML file, as in notebooks/grids")
+    where = grid.add_mutually_exclusive_group()
+    where.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask scheduler, tcp://host:8786 (default: workers here)")
+    where.add_argument("--workers", type=int, help="processes on this machine (default: one a GPU, else one for two cores)")
+    grid.add_argument("--out", type=Path, help="folder of the results (default: reports/NAME-OF-THE-GRID)")
+    grid.add_argument("--failed", action="store_true", help="run also what failed earlier with the same parameters")
     given = parser.parse_args(arguments)
     try:
+        if given.command == "sweep":
+            return sweep.sweep(given.grid, given.scheduler, given.workers, given.out, given.failed)
         return batch.run(given.notebooks, given.profile, dict(given.p), given.out, given.fresh)
     except batch.UserError as error:
         print(f"deconvlib: {error}", file=sys.stderr)

@@ -44,17 +44,13 @@ def run(
     Raises UserError before anything runs: for an unknown notebook, profile or parameter, a value of another type than the
     parameter's default, or an `out` in which another run is at work.
     """
-    paths = _chosen(sorted(folder.glob("[0-9]*.ipynb")), notebooks)
+    paths = choose(sorted(folder.glob("[0-9]*.ipynb")), notebooks)
     out = Path(out or ROOT / "reports" / profile)
-    parameters = _parameters(paths, _profile(folder, profile), overrides or {})
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot write into {out}: {error.strerror}") from error
+    parameters = checked_parameters(paths, read_profile(folder, profile), overrides or {})
     for values in parameters.values():
         if "run_dir" in values:  # relative: no path of a machine goes into an executed notebook
             values["run_dir"] = os.path.relpath(out, folder)
-    with _alone(out):
+    with alone(out):
         return _run_all(paths, parameters, profile, out, fresh, sorted(folder.glob("[0-9]*.ipynb")))
 
 
@@ -62,7 +58,7 @@ def _run_all(paths, parameters, profile, out, fresh, series):
     runs, chosen = [], []
     for path in series:
         entry = {"name": path.stem, "title": _title(path), "status": "waiting", "seconds": None, "error": None}
-        earlier = _earlier(out / path.stem / "run.json")
+        earlier = read_state(out / path.stem / "run.json")
         if path in paths:
             chosen.append(entry)
         elif earlier and (out / path.name).exists():  # the page also shows what a run of other notebooks left here
@@ -70,15 +66,13 @@ def _run_all(paths, parameters, profile, out, fresh, series):
         else:
             continue
         runs.append(entry)
-    if "DECONVLIB_DATA" in os.environ:  # kernels run in the notebooks' folder
-        os.environ["DECONVLIB_DATA"] = os.path.abspath(os.environ["DECONVLIB_DATA"])
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     rerun = fresh
     for number, (path, entry) in enumerate(zip(paths, chosen, strict=True), start=1):
-        key, state = _key(path, parameters[path]), out / path.stem / "run.json"
+        key, state = fingerprint(path, parameters[path]), out / path.stem / "run.json"
         state.parent.mkdir(exist_ok=True)
         label = f"[{number}/{len(paths)}] {path.stem}"
-        earlier = _earlier(state)
+        earlier = read_state(state)
         if not rerun and earlier.get("key") == key and (out / path.name).exists():
             entry |= {"status": "kept", "seconds": earlier["seconds"]}
             print(f"{label}: kept, finished earlier with the same parameters (--fresh runs it again)", flush=True)
@@ -90,7 +84,7 @@ def _run_all(paths, parameters, profile, out, fresh, series):
         print(f"{label}: running", flush=True)
         begun = time.time()
         try:
-            entry["error"] = _execute(path, out, parameters[path])
+            entry["error"] = execute(path, out, parameters[path])
             entry["status"] = "failed" if entry["error"] else "done"
         except KeyboardInterrupt:
             entry["status"], entry["error"] = "interrupted", "interrupted; run again to continue"
@@ -108,11 +102,15 @@ def _run_all(paths, parameters, profile, out, fresh, series):
     return int(any(entry["status"] == "failed" for entry in runs))
 
 
-def _execute(path, out, parameters):
-    """None, or what went wrong; leaves <stem>.ipynb and .html, or <stem>.failed.ipynb."""
+def execute(path, out, parameters, echo=True):
+    """None, or what went wrong; leaves <stem>.ipynb and .html, or <stem>.failed.ipynb, in `out`.
+
+    echo: whether what the notebook prints also goes to the terminal.
+    """
     import nbformat
     import papermill
 
+    fix_data_folder()
     part, done, failed = (out / f"{path.stem}{suffix}.ipynb" for suffix in (".part", "", ".failed"))
     for stale in (done, failed, done.with_suffix(".html")):
         stale.unlink(missing_ok=True)
@@ -126,7 +124,7 @@ def _execute(path, out, parameters):
             kernel_name="python3",
             language="python",
             progress_bar=False,
-            stdout_file=_Echo(),
+            stdout_file=_Echo() if echo else None,
             extra_arguments=["--log-level=ERROR"],  # ipykernel warns at each start that it listens without encryption
         )
     except papermill.PapermillExecutionError as raised:
@@ -142,6 +140,12 @@ def _execute(path, out, parameters):
         if not error:
             report.write(done.with_suffix(".html"), _page(notebook, path.stem))
     return f"{error}\n  executed copy: {failed.name}" if error else None
+
+
+def fix_data_folder():
+    """Make DECONVLIB_DATA absolute, which is said from where the command is typed: kernels run in the notebooks' folder."""
+    if "DECONVLIB_DATA" in os.environ:
+        os.environ["DECONVLIB_DATA"] = os.path.abspath(os.environ["DECONVLIB_DATA"])
 
 
 class _Echo:
@@ -189,43 +193,47 @@ def _page(notebook, title):
     return HTMLExporter(config=config).from_notebook_node(notebook, {"metadata": {"name": title}})[0]
 
 
-def _chosen(paths, wanted):
+def choose(paths, wanted):
     stems = [path.stem for path in paths]
     if not paths:
         raise UserError("there are no notebooks here")
     unknown = [name for name in wanted if not any(stem.startswith(name) for stem in stems)]
     if unknown:
-        raise UserError(f"notebook {_unknown(unknown[0], stems)}")
+        raise UserError(f"notebook {not_known(unknown[0], stems)}")
     return [path for path in paths if not wanted or any(path.stem.startswith(name) for name in wanted)]
 
 
-def _profile(folder, profile):
+def read_profile(folder, profile):
     """{notebook's stem, or "all": {parameter: value}}; its names are checked against every notebook there is."""
     path = folder / "profiles" / f"{profile}.yaml"
     if not path.exists():
-        raise UserError(f"profile {_unknown(profile, sorted(file.stem for file in path.parent.glob('*.yaml')))}")
-    try:
-        sections = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
-        raise UserError(f"{path.name} is not YAML: {error}") from error
-    defaults = {file.stem: _defaults(file) for file in sorted(folder.glob("[0-9]*.ipynb"))}
+        raise UserError(f"profile {not_known(profile, sorted(file.stem for file in path.parent.glob('*.yaml')))}")
+    sections = read_yaml(path) or {}
+    defaults = {file.stem: read_defaults(file) for file in sorted(folder.glob("[0-9]*.ipynb"))}
     defaults["all"] = {name: None for known in defaults.values() for name in known}
     for notebook, values in sections.items():
         if notebook not in defaults:
-            raise UserError(f"{path.name}: notebook {_unknown(notebook, list(defaults))}")
+            raise UserError(f"{path.name}: notebook {not_known(notebook, list(defaults))}")
         for name in values or {}:
             if name not in defaults[notebook]:
-                raise UserError(f"{path.name}: {notebook}: parameter {_unknown(name, sorted(defaults[notebook]))}")
+                raise UserError(f"{path.name}: {notebook}: parameter {not_known(name, sorted(defaults[notebook]))}")
     return sections
 
 
-def _parameters(paths, sections, overrides):
+def read_yaml(path):
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise UserError(f"{path.name} is not YAML: {error}") from error
+
+
+def checked_parameters(paths, sections, overrides):
     """{path: {parameter: value}}: the profile's, then the overrides. Each must be known, and of its default's type."""
-    defaults = {path: _defaults(path) for path in paths}
+    defaults = {path: read_defaults(path) for path in paths}
     everywhere = sections.get("all") or {}
     for name in overrides:
         if not any(name in known for known in defaults.values()):
-            raise UserError(f"parameter {_unknown(name, sorted({name for known in defaults.values() for name in known}))}")
+            raise UserError(f"parameter {not_known(name, sorted({name for known in defaults.values() for name in known}))}")
     values = {}
     for path, known in defaults.items():
         own = sections.get(path.stem) or {}
@@ -235,7 +243,7 @@ def _parameters(paths, sections, overrides):
     return values
 
 
-def _defaults(path):
+def read_defaults(path):
     """{parameter: default} of a notebook's tagged cell, without running it."""
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     tagged = [cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
@@ -268,14 +276,14 @@ def _typed(notebook, name, value, default):
     return value
 
 
-def _unknown(name, known):
+def not_known(name, known):
     near = difflib.get_close_matches(str(name), known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else "."
     return f"{str(name)!r} is not known{hint} Known: {', '.join(map(str, known))}"
 
 
-def _key(path, parameters):
-    """Changes with the notebook's code, its parameters, the library and the backend."""
+def fingerprint(path, parameters):
+    """A text that changes with the notebook's code, its parameters, the library and the backend."""
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     library = [file.read_text(encoding="utf-8") for file in sorted(Path(__file__).parent.glob("*.py"))]
@@ -283,7 +291,8 @@ def _key(path, parameters):
     return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
 
 
-def _earlier(state):
+def read_state(state):
+    """What a finished run left in its run.json; nothing where it did not finish."""
     try:
         return json.loads(state.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -296,8 +305,12 @@ def _title(path):
 
 
 @contextlib.contextmanager
-def _alone(out):
-    """Two runs into one folder would mix their results: the second is refused."""
+def alone(out):
+    """Makes the folder `out`. Two runs into one would mix their results: the second is refused."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write into {out}: {error.strerror}") from error
     lock = out / ".running"
     with contextlib.suppress(OSError, ValueError):
         os.kill(int(lock.read_text()), 0)  # raises where that process has ended, killed perhaps

@@ -542,6 +542,35 @@ def probes(table):
     return fig
 
 
+def sweep(table, by, measures):
+    """Each of `measures` by the value of `by`: a faint dot a run, a filled one the mean with its 95 % t interval.
+
+    table: a row a run; by, measures: names of its columns, the measures' numbers, or None in a run that has none.
+    """
+    from scipy import stats  # half as long to import as all the rest of this module
+
+    columns = min(3, len(measures))
+    rows = -(-len(measures) // columns)
+    fig = _figure(2.4 * rows + 0.3)
+    axs = list(fig.subplots(rows, columns, squeeze=False).flat)
+    groups = list(dict.fromkeys(table[by]))
+    for ax, measure in zip(axs, measures, strict=False):
+        for place, group in enumerate(groups):
+            values = table.loc[table[by] == group, measure].dropna().to_numpy(float)
+            ax.plot(np.full(len(values), place - 0.12), values, ".", color="C0", alpha=0.5)
+            if len(values) > 1:
+                half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
+                ax.errorbar(place + 0.12, values.mean(), half, fmt="o", color="C1", markersize=4, capsize=2)
+        # names from outside: a $ in them is a $
+        ax.set_xticks(range(len(groups)), [str(group) for group in groups], parse_math=False)
+        ax.set_xlabel(by, parse_math=False)
+        ax.set_title(measure, parse_math=False)
+        ax.set_xlim(-0.6, len(groups) - 0.4)
+    for ax in axs[len(measures) :]:
+        ax.axis("off")
+    return fig
+
+
 def to_display(projections):
     """Signed projections as pixels in [0, 1]: 0.5 is zero, each image scaled by its own largest magnitude.
 

@@ -1,7 +1,9 @@
 """What a notebook found -> metrics.json and figures; what a run left -> one page."""
 
+import base64
 import html
 import importlib.metadata
+import io
 import json
 import os
 import platform
@@ -9,6 +11,7 @@ import subprocess
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import psutil
@@ -48,9 +51,14 @@ def hardware() -> dict:
     """What a result was measured on: device, cores, memory."""
     return {
         "device": _device(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30),
     }
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def versions() -> dict:
@@ -66,10 +74,10 @@ def versions() -> dict:
 def _device():
     from deconvlib import backend
 
-    return backend.accelerator() or _processor()
+    return backend.accelerator() or processor()
 
 
-def _processor():
+def processor():
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
@@ -104,23 +112,30 @@ def _plain(name, value):
 
 PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>deconvlib: {profile}</title>
+<title>deconvlib: {title}</title>
 <style>
 body {{ font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }}
 h1 {{ font-size: 1.5rem; margin-bottom: 0 }} h2 {{ font-size: 1.15rem; margin: 0 }}
 section {{ border-top: 1px solid #ddd; padding: 1.2rem 0 }}
 .meta, .links {{ color: #666; font-size: .85rem }}
 img {{ max-width: 100%; margin: .6rem 0 }}
-table {{ border-collapse: collapse; font-size: .9rem }} td {{ padding: .1rem 1.2rem .1rem 0; vertical-align: top }}
+table {{ border-collapse: collapse; font-size: .9rem }}
+th, td {{ padding: .1rem 1.2rem .1rem 0; vertical-align: top; text-align: left }}
+.wide {{ overflow-x: auto }}
 td:last-child {{ font-variant-numeric: tabular-nums }}
 .failed, .interrupted {{ color: #b00020 }}
 pre {{ background: #fdecea; padding: .8rem; overflow-x: auto; white-space: pre-wrap }}
 </style>
-<h1>Series “{profile}”</h1>
+<h1>{title}</h1>
 <p class="meta">{about}</p>
-{sections}
+{body}
 </html>
 """
+
+
+def page(title: str, about: str, body: str) -> str:
+    """A whole page that needs no network. title and about are text; body is HTML, escaped by who made it."""
+    return PAGE.format(title=html.escape(title), about=html.escape(about), body=body)
 
 
 def index(out: Path, profile: str, runs: list[dict]) -> None:
@@ -132,12 +147,36 @@ def index(out: Path, profile: str, runs: list[dict]) -> None:
     """
     sections, about = [], ""
     for run in runs:
-        metrics = _read(out / run["name"] / "metrics.json") if run["status"] in ("done", "kept", "earlier") else {}
+        metrics = read(out / run["name"] / "metrics.json") if run["status"] in ("done", "kept", "earlier") else {}
         if metrics:
             about = _about(metrics)
         sections.append(_section(out, run, metrics))
-    page = PAGE.format(profile=html.escape(profile), about=html.escape(about), sections="\n".join(sections))
-    write(out / "index.html", page)
+    write(out / "index.html", page(f"Series “{profile}”", about, "\n".join(sections)))
+
+
+def sweep(out: Path, table, figure) -> None:
+    """Write <out>/metrics.csv and index.html of a sweep: its figure, and a row a run. Everything is escaped.
+
+    table: a DataFrame with columns run, notebook, status and any others; a run's name links to its page, where there is
+    one. figure: a Figure, or None.
+    """
+    write(out / "metrics.csv", table.to_csv(index=False))
+    parts, lines = [], []
+    if figure:
+        drawn = io.BytesIO()
+        figure.savefig(drawn, dpi=110, format="png")
+        parts.append(f'<img src="data:image/png;base64,{base64.b64encode(drawn.getvalue()).decode()}" alt="each measure">')
+        parts.append('<p class="meta">Small: a run. Large: the mean of all runs of that value, with its 95 % t interval.</p>')
+    for row in table.astype(object).where(table.notna(), "").to_dict("records"):
+        cells = [html.escape(readable(value)) for value in row.values()]
+        pages = [f"{row['run']}/{row['notebook']}{suffix}" for suffix in (".html", ".failed.ipynb")]
+        if present := [page for page in pages if (out / page).exists()]:
+            cells[0] = f'<a href="{quote(present[0])}">{cells[0]}</a>'
+        lines.append(f'<tr class="{row["status"]}">' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+    heads = "".join(f"<th>{html.escape(name)}</th>" for name in table)
+    parts.append(f'<div class="wide"><table><tr>{heads}</tr>{"".join(lines)}</table></div>')
+    counts = ", ".join(f"{count} {status}" for status, count in table["status"].value_counts().items())
+    write(out / "index.html", page(f"Sweep “{out.name}”", f"{len(table)} runs: {counts}", "\n".join(parts)))
 
 
 def _about(metrics):
@@ -157,7 +196,7 @@ def _section(out, run, metrics):
         source = html.escape(f"{name}/{figure}.png", quote=True)
         parts.append(f'<img src="{source}" alt="{html.escape(figure, quote=True)}">')
     rows = "".join(
-        f"<tr><td>{html.escape(metric)}</td><td>{html.escape(_readable(value))}</td></tr>"
+        f"<tr><td>{html.escape(metric)}</td><td>{html.escape(readable(value))}</td></tr>"
         for metric, value in metrics.get("metrics", {}).items()
     )
     parts.append(f"<table>{rows}</table>" if rows else "")
@@ -168,13 +207,13 @@ def _section(out, run, metrics):
     return "<section>" + "\n".join(part for part in parts if part) + "</section>"
 
 
-def _readable(value):
+def readable(value):
     if isinstance(value, list):
-        return ", ".join(map(_readable, value))
+        return ", ".join(map(readable, value))
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _read(path):
+def read(path):
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):

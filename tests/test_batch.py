@@ -119,7 +119,7 @@ def test_the_index_still_shows_what_another_run_left(folder):
 
 def test_reads_yaml_values_by_the_parameters_type(folder):
     (folder / "profiles/quick.yaml").write_text("01_one: {rate: 1e-3, epochs: 2}")  # YAML takes 1e-3 for a text
-    values = batch._parameters([folder / "01_one.ipynb"], batch._profile(folder, "quick"), {"name": "007"})
+    values = batch.checked_parameters([folder / "01_one.ipynb"], batch.read_profile(folder, "quick"), {"name": "007"})
     assert values[folder / "01_one.ipynb"] == {"rate": 0.001, "epochs": 2, "name": "007", "run_dir": None}
 
 
@@ -244,7 +244,7 @@ def test_the_quick_profile_is_the_committed_defaults():
     folder = batch.ROOT / "notebooks"
     sections = yaml.safe_load((folder / "profiles/quick.yaml").read_text())
     for path in folder.glob("[0-9]*.ipynb"):
-        defaults = batch._defaults(path)
+        defaults = batch.read_defaults(path)
         given = {k: v for k, v in sections["all"].items() if k in defaults} | sections.get(path.stem, {})
         assert given == {name: defaults[name] for name in given}, path.stem
 
@@ -253,7 +253,7 @@ def test_the_quick_profile_is_the_committed_defaults():
 def test_every_committed_profile_is_valid(profile):
     folder = batch.ROOT / "notebooks"
     paths = sorted(folder.glob("[0-9]*.ipynb"))
-    assert batch._parameters(paths, batch._profile(folder, profile.stem), {})
+    assert batch.checked_parameters(paths, batch.read_profile(folder, profile.stem), {})
 
 
 def test_bars_of_progress_are_left_out_and_warnings_are_not():
