@@ -69,6 +69,7 @@ _POINTWISE = {
     *("Rescaling", "Normalization", "Dropout", "SpatialDropout2D", "AlphaDropout", "GaussianNoise", "GaussianDropout"),
     *("ActivityRegularization", "RandomFlip", "RandomTranslation", "RandomRotation", "RandomZoom", "RandomContrast"),
     "RandomBrightness",  # at inference these leave an image as it is
+    *("DeconvolvedDense", "ReconstructionLoss"),
     # layers, and functions of keras.ops
     *("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Concatenate", "TrueDivide", "Divide", "Negative"),
     *("Relu", "Relu6", "LeakyRelu", "Elu", "Gelu", "Silu", "Selu", "Sigmoid", "Tanh", "Softplus", "HardSigmoid"),
@@ -137,15 +138,16 @@ def spans(operation: keras.Operation, shape: tuple, constants: list) -> tuple[Sp
         raise UnknownReach
     if kind in _POINTWISE:
         return ITSELF, ITSELF
-    if kind in ("Conv2D", "DepthwiseConv2D", "SeparableConv2D"):
+    if kind in ("Conv2D", "DeconvolvedConv2D", "DepthwiseConv2D", "SeparableConv2D"):
         return _slide(shape, operation.kernel_size, operation.strides, operation.dilation_rate, operation.padding)
     if kind in ("MaxPooling2D", "AveragePooling2D"):
         return _slide(shape, operation.pool_size, operation.strides, (1, 1), operation.padding)
     if kind == "Conv2DTranspose" and operation.output_padding is None:
         return _slide_back(operation)
-    if kind == "UpSampling2D" and operation.interpolation == "nearest":
+    if kind == "DepthToSpace" or (kind == "UpSampling2D" and operation.interpolation == "nearest"):
         # unit i copies unit ⌊i / size⌋
-        return tuple(Span(Fraction(1, size), Fraction(1 - size, size), Fraction(0)) for size in operation.size)
+        sizes = operation.size if kind == "UpSampling2D" else (operation.size, operation.size)
+        return tuple(Span(Fraction(1, size), Fraction(1 - size, size), Fraction(0)) for size in sizes)
     if kind == "ZeroPadding2D":
         return tuple(ITSELF._replace(low=Fraction(-before), high=Fraction(-before)) for before, _ in operation.padding)
     if kind == "Cropping2D":

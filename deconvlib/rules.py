@@ -28,6 +28,8 @@ _LINEAR = {
     *("Rescaling", "Normalization", "Identity", "Dropout", "SpatialDropout2D", "GaussianNoise", "GaussianDropout"),
     *("AlphaDropout", "ActivityRegularization", "Activation", "Transpose", "Negative", "GetItem", "Mean"),
     *("RandomFlip", "RandomTranslation", "RandomRotation", "RandomZoom", "RandomContrast", "RandomBrightness"),
+    # network deconvolution by its running statistics; unpooling by its switches, which pass no signal themselves
+    *("DeconvolvedConv2D", "DeconvolvedDense", "Unpooling2D", "DepthToSpace", "ReconstructionLoss", "Resizing"),
 }
 _SCALING = {"Multiply", "TrueDivide", "Divide"}  # linear as long as only one factor depends on the image
 

@@ -6,7 +6,7 @@ import weakref
 import numpy as np
 import pytest
 
-from deconvlib import backend, deconvnet, exemplars, models
+from deconvlib import backend, deconvnet, exemplars, layers, models
 from deconvlib.backend import keras
 
 
@@ -94,11 +94,11 @@ def test_projection_is_the_papers_chain(rule):
         np.testing.assert_allclose(deconvnet.project(model, images, "conv3", channel, rule), expected, atol=tolerance)
 
 
-@pytest.mark.parametrize("decoder", ["none", "transposed"])
+@pytest.mark.parametrize("decoder", ["none", "transposed", "unpooling"])
 @pytest.mark.parametrize("normalization", models.NORMALIZATIONS)
 def test_gradient_rule_is_the_derivative(normalization, decoder):
     model = models.classifier(
-        (16, 16, 3), 4, filters=(6, 8), normalization=normalization, decoder=decoder, decoder_filters=(4,)
+        (16, 16, 3), 4, filters=(6, 8), normalization=normalization, decoder=decoder, decoder_filters=(6,)
     )
     image = np.random.default_rng(0).random((1, 16, 16, 3), dtype=np.float32)
     logits = keras.Model(model.input, model.get_layer("logits").output)
@@ -107,6 +107,21 @@ def test_gradient_rule_is_the_derivative(normalization, decoder):
     expected = keras.ops.convert_to_numpy(pull(seed))
     projected = deconvnet.project(model, image, "softmax", 2, rule="gradient")
     np.testing.assert_allclose(projected, expected, rtol=1e-4, atol=1e-6 * np.abs(expected).max())
+
+
+def test_through_unpooling_the_signal_goes_by_the_switches():
+    """Up and down again: from the place of the strongest unpooled value to the maximum that it came from."""
+    image = np.array([[1, 2, 0, 0], [3, 4, 0, 5], [6, 0, 9, 8], [0, 7, 0, 1]], np.float32)[None, :, :, None]
+    entry = keras.Input((4, 4, 1))
+    maps = keras.layers.Conv2D(1, 1, use_bias=False, activation="relu", name="conv")(entry)
+    unpooled = layers.Unpooling2D(name="unpool")([2 * keras.layers.MaxPooling2D(name="pool")(maps), maps])
+    model = keras.Model(entry, unpooled)
+    model.get_layer("conv").set_weights([np.ones((1, 1, 1, 1))])
+    expected = np.zeros_like(image)
+    expected[0, 2, 2] = 2 * 18  # seeded with 2 · 9, and doubled on the way back
+    for rule in deconvnet.RULES:
+        np.testing.assert_allclose(deconvnet.project(model, image, "unpool", 0, rule), expected)
+    assert deconvnet.coverage(model, "unpool")["layer"].tolist() == ["conv"]
 
 
 def test_the_model_is_unchanged():

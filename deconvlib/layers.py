@@ -1,0 +1,341 @@
+"""The layers that Keras lacks: network deconvolution, and the parts of decoders.
+
+Network deconvolution (Ye et al., "Network Deconvolution", ICLR 2020) is no transposed convolution. A convolution with an
+image blurs, since neighbouring pixels and channels are correlated; these layers take the correlation out before they
+convolve. They stand in for a batch normalization, which looks at each channel alone.
+"""
+
+import math
+
+from deconvlib.backend import keras
+
+ops = keras.ops
+
+
+def inverse_square_root(matrices, iterations: int = 5):
+    """A^(-1/2) of symmetric positive definite matrices A, (..., d, d), by coupled Newton–Schulz iterations.
+
+    Each iteration lets a small eigenvalue's part grow 1.5 times at most, so that few of them leave what is nearly no
+    variance as small as it is: 5 reach 7.6 times that of the largest. Ye et al. 2020.
+    """
+    norm = ops.sqrt(ops.sum(ops.square(matrices), axis=(-2, -1), keepdims=True))
+    identity = ops.eye(matrices.shape[-1], dtype=matrices.dtype)
+    root = matrices / norm  # goes to (A / norm)^(1/2), and `inverse` to its inverse
+    inverse = step = 1.5 * identity - 0.5 * root  # the first iteration, whose inverse is the identity
+    for _ in range(iterations - 1):
+        root = ops.matmul(root, step)
+        step = 1.5 * identity - 0.5 * ops.matmul(inverse, root)
+        inverse = ops.matmul(step, inverse)
+    return inverse / ops.sqrt(norm)
+
+
+class _Decorrelation(keras.layers.Layer):
+    """(kernel, bias) on raw patches that do what the given kernel does on decorrelated ones; running statistics.
+
+    With the mean m and the covariance C of patches x, (x - m) C^(-1/2) · w = x · C^(-1/2) w - m C^(-1/2) w.
+    kernel: (blocks, size, filters); patches: (blocks, n, size) of one batch, None for the running statistics.
+    """
+
+    def __init__(self, blocks, size, epsilon, iterations, momentum, **settings):
+        super().__init__(autocast=False, **settings)
+        self.blocks, self.size = blocks, size
+        self.epsilon, self.iterations, self.momentum = epsilon, iterations, momentum
+
+    def build(self, *_):
+        # float32 also under mixed precision: the iterations lose their way in 16 bits
+        settings = {"trainable": False, "dtype": "float32", "autocast": False}
+        self.mean = self.add_weight(name="mean", shape=(self.blocks, 1, self.size), initializer="zeros", **settings)
+        shape = (self.blocks, self.size, self.size)
+        self.matrix = self.add_weight(name="matrix", shape=shape, initializer=_identities, **settings)
+        self.built = True
+
+    def call(self, kernel, patches=None):
+        mean, matrix = self.mean, self.matrix
+        if patches is not None:
+            mean = ops.mean(patches, axis=1, keepdims=True)
+            patches = patches - mean
+            # half of a product's derivative, and its transpose, are all of a square's: one multiplication less
+            product = ops.matmul(ops.transpose(ops.stop_gradient(patches), (0, 2, 1)), patches)
+            product = product + ops.transpose(product, (0, 2, 1)) - ops.stop_gradient(product)
+            covariance = product / ops.cast(ops.shape(patches)[1], "float32")
+            matrix = inverse_square_root(covariance + self.epsilon * ops.eye(self.size), self.iterations)
+            for running, now in ((self.mean, mean), (self.matrix, matrix)):
+                running.assign(self.momentum * running + (1 - self.momentum) * ops.stop_gradient(now))
+        kernel = ops.matmul(matrix, kernel)
+        return kernel, -ops.sum(ops.matmul(mean, kernel), axis=(0, 1))
+
+
+def _identities(shape, dtype=None):
+    return ops.broadcast_to(ops.eye(shape[-1], dtype=dtype), shape)
+
+
+class _Deconvolved:
+    """What a deconvolved convolution and a deconvolved dense layer have in common; comes before Keras' layer."""
+
+    def _configure(self, block, epsilon, iterations, momentum):
+        for name, value in {"block": block, "iterations": iterations}.items():
+            _check_count(name, value)
+        if not epsilon > 0 or not 0 <= momentum < 1:
+            raise ValueError(f"epsilon must be above 0 and momentum in [0, 1), not {epsilon} and {momentum}")
+        self.block, self.epsilon, self.iterations, self.momentum = block, epsilon, iterations, momentum
+
+    def _divide(self, channels):
+        """Channels in each block, the same in all."""
+        self.block_channels = channels if channels <= self.block else math.gcd(channels, self.block)
+        return channels // self.block_channels
+
+    def get_config(self):
+        own = ("block", "epsilon", "iterations", "momentum", *self._extra)
+        return super().get_config() | {name: getattr(self, name) for name in own}
+
+    def call(self, inputs, training=False):
+        # frozen, it keeps its statistics, as a batch normalization does
+        kernel, bias = self.transformed(inputs if training and self.trainable else None)
+        kernel, bias = ops.cast(kernel, self.compute_dtype), ops.cast(bias, self.compute_dtype)
+        outputs = self._linear(inputs, kernel) + bias
+        return outputs if self.activation is None else self.activation(outputs)
+
+    def transformed(self, inputs=None):
+        """(kernel, bias) of the ordinary layer that this one is for `inputs`, in training; at inference where None."""
+        kernel, bias = self._decorrelated(ops.cast(self.kernel, "float32"), inputs)
+        return kernel, bias + ops.cast(self.bias, "float32") if self.use_bias else bias
+
+    def folded(self, name: str):
+        """The ordinary layer, of that name, that this one is at inference."""
+        plain = type(self)._plain
+        layer = plain.from_config(plain.get_config(self) | {"name": name, "use_bias": True})
+        kernel, bias = self.transformed()
+        layer.build((*[None] * (len(kernel.shape) - 1), kernel.shape[-2]))
+        layer.set_weights([ops.convert_to_numpy(kernel), ops.convert_to_numpy(bias)])
+        return layer
+
+
+@keras.saving.register_keras_serializable(package="deconvlib")
+class DeconvolvedConv2D(_Deconvolved, keras.layers.Conv2D):
+    """keras.layers.Conv2D on patches without correlation: network deconvolution.
+
+    While training, mean and covariance of the patches under the kernel come from the batch, and gradients flow through
+    them; the kernel is multiplied by the inverse square root of the covariance, so that no patch has to be. At inference
+    running averages of mean and inverse square root make it one fixed convolution. Takes float (n, height, width, channels).
+
+    block: channels decorrelated together; a number of channels that it does not divide is divided by their greatest common
+        divisor. Each block has a covariance of its own. The paper's 64 makes the iterations 16 times as expensive as 16 does.
+    sampling_stride: each so many-th place of the output, in both axes, gives a patch to the statistics; max_patches: from
+        so many of the batch's images, the first ones, that there are no more patches than this. The order of images in a
+        batch must mean nothing, then.
+    epsilon: added to the variances. iterations: of `inverse_square_root`. momentum: share of the running averages that a
+        step leaves. The others: Keras'; channels last, groups 1.
+
+    Raises ValueError for numbers that cannot work. Ye et al. 2020, algorithm 1; with block=64, max_patches=None and
+    up to 64 channels, their FastDeconv.
+    """
+
+    _plain, _extra = keras.layers.Conv2D, ("sampling_stride", "max_patches")
+
+    def __init__(
+        self,
+        filters,
+        kernel_size,
+        *,
+        block=16,
+        sampling_stride=3,
+        max_patches=4096,
+        epsilon=1e-5,
+        iterations=5,
+        momentum=0.9,
+        **settings,
+    ):
+        super().__init__(filters, kernel_size, **settings)
+        self._configure(block, epsilon, iterations, momentum)
+        _check_count("sampling_stride", sampling_stride)
+        if max_patches is not None:
+            _check_count("max_patches", max_patches)
+        if self.groups > 1:
+            raise ValueError(f"groups must be 1, not {self.groups}: all filters read the same patches")
+        if self.data_format != "channels_last":
+            raise ValueError(f"data_format must be 'channels_last', not {self.data_format!r}")
+        self.sampling_stride, self.max_patches = sampling_stride, max_patches
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self.blocks = self._divide(input_shape[-1])
+        size = math.prod(self.kernel_size) * self.block_channels
+        self.decorrelation = _Decorrelation(self.blocks, size, self.epsilon, self.iterations, self.momentum)
+        self.decorrelation.build()
+
+    def _linear(self, inputs, kernel):
+        return self.convolution_op(inputs, kernel)
+
+    def _decorrelated(self, kernel, inputs):
+        rows, columns, channels, filters = kernel.shape
+        kernel = ops.reshape(kernel, (rows * columns, self.blocks, self.block_channels, filters))
+        kernel = ops.reshape(ops.transpose(kernel, (1, 0, 2, 3)), (self.blocks, -1, filters))
+        kernel, bias = self.decorrelation(kernel, None if inputs is None else self.patches(inputs))
+        kernel = ops.reshape(kernel, (self.blocks, rows * columns, self.block_channels, filters))
+        return ops.reshape(ops.transpose(kernel, (1, 0, 2, 3)), (rows, columns, channels, filters)), bias
+
+    def patches(self, inputs):
+        """The sampled patches of each block, float32 (blocks, n, rows × columns × channels of a block)."""
+        taps, pads, counts = [], [], []
+        for axis in (0, 1):
+            length, stride, dilation = inputs.shape[1 + axis], self.strides[axis], self.dilation_rate[axis]
+            extent, step = (self.kernel_size[axis] - 1) * dilation + 1, stride * self.sampling_stride
+            # a length that is not known counts as one that the stride divides
+            pad = max(extent - ((length or stride) % stride or stride), 0) if self.padding == "same" else 0
+            first = ops.arange(0, ops.shape(inputs)[1 + axis] + pad - extent + 1, step)
+            taps.append(first[:, None] + ops.arange(0, extent, dilation))
+            pads.append((pad // 2, pad - pad // 2))
+            counts.append(length and (length + pad - extent) // step + 1)
+        if self.max_patches and all(counts):
+            inputs = inputs[: max(1, self.max_patches // math.prod(counts))]
+        x = ops.pad(ops.cast(inputs, "float32"), ((0, 0), *pads, (0, 0)))
+        # rows of a table of pixels: many times faster than slices with a stride, on the way back above all
+        images, height, width, _ = ops.shape(x)
+        place = taps[0][:, None, :, None] * width + taps[1][None, :, None, :]
+        place = ops.reshape(place, (-1,)) + ops.arange(images)[:, None] * height * width
+        x = ops.take(ops.reshape(x, (-1, inputs.shape[-1])), ops.reshape(place, (-1,)), axis=0)
+        x = ops.reshape(x, (-1, math.prod(self.kernel_size), self.blocks, self.block_channels))
+        size = math.prod(self.kernel_size) * self.block_channels
+        return ops.reshape(ops.transpose(x, (2, 0, 1, 3)), (self.blocks, -1, size))
+
+
+@keras.saving.register_keras_serializable(package="deconvlib")
+class DeconvolvedDense(_Deconvolved, keras.layers.Dense):
+    """keras.layers.Dense on inputs without correlation: network deconvolution.
+
+    All blocks of `block` features share one mean and covariance, since a batch has too few vectors for each to have its
+    own: after a Flatten whose number of channels `block` divides, these are the channels' at all places together.
+    Takes float (n, features). The rest as for DeconvolvedConv2D. Ye et al. 2020.
+    """
+
+    _plain, _extra = keras.layers.Dense, ()
+
+    def __init__(self, units, *, block=64, epsilon=1e-5, iterations=5, momentum=0.9, **settings):
+        super().__init__(units, **settings)
+        self._configure(block, epsilon, iterations, momentum)
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        self._divide(input_shape[-1])
+        self.decorrelation = _Decorrelation(1, self.block_channels, self.epsilon, self.iterations, self.momentum)
+        self.decorrelation.build()
+
+    def _linear(self, inputs, kernel):
+        return ops.matmul(inputs, kernel)
+
+    def _decorrelated(self, kernel, inputs):
+        # of one block after the other, that they share the statistics
+        patches = None if inputs is None else ops.reshape(ops.cast(inputs, "float32"), (1, -1, self.block_channels))
+        features = kernel.shape[0]
+        kernel = ops.reshape(kernel, (-1, self.block_channels, self.units))
+        kernel, bias = self.decorrelation(kernel, patches)
+        return ops.reshape(kernel, (features, self.units)), bias
+
+
+@keras.saving.register_keras_serializable(package="deconvlib")
+class Unpooling2D(keras.layers.Layer):
+    """Each value back at the place of its region's maximum, zero elsewhere: unpooling by switches.
+
+    Takes [pooled, maps]: values (n, rows, columns, channels), and the maps (n, height, width, channels) whose max pooling
+    by `size` has that shape. Returns the shape of `maps`. Where a maximum occurs twice in a region, the first place has it;
+    the rows and columns that the pooling left over are zero. Zeiler & Fergus 2013, section 2.1; Zhao et al. 2015.
+
+    Raises ValueError where the two shapes disagree.
+    """
+
+    def __init__(self, size=2, **settings):
+        super().__init__(**settings)
+        _check_count("size", size)
+        self.size = size
+
+    def get_config(self):
+        return super().get_config() | {"size": self.size}
+
+    def build(self, input_shape):
+        self.compute_output_shape(input_shape)
+
+    def compute_output_shape(self, input_shape):
+        pooled, maps = input_shape
+        wanted = (maps[0], *(length and length // self.size for length in maps[1:3]), maps[3])
+        if tuple(pooled[1:]) != wanted[1:]:
+            raise ValueError(
+                f"layer {self.name!r} has values of {tuple(pooled[1:])} for maps of {tuple(maps[1:])}, whose pooling by "
+                f"{self.size} has the shape {wanted[1:]}"
+            )
+        return tuple(maps)
+
+    def call(self, inputs):
+        pooled, maps = inputs
+        size, (_, rows, columns, channels) = self.size, ops.shape(pooled)
+        inside = maps[:, : rows * size, : columns * size]
+        regions = ops.transpose(ops.reshape(inside, (-1, rows, size, columns, size, channels)), (0, 1, 3, 5, 2, 4))
+        regions = ops.reshape(regions, (-1, rows, columns, channels, size * size))
+        # argmax, not a comparison with the maximum: one place in a region, also of equals
+        switches = ops.one_hot(ops.argmax(regions, axis=-1), size * size, dtype=pooled.dtype)
+        unpooled = ops.reshape(pooled[..., None] * switches, (-1, rows, columns, channels, size, size))
+        unpooled = ops.reshape(ops.transpose(unpooled, (0, 1, 4, 2, 5, 3)), (-1, rows * size, columns * size, channels))
+        left = [ops.shape(maps)[axis] - ops.shape(inside)[axis] for axis in (1, 2)]
+        return ops.pad(unpooled, ((0, 0), (0, left[0]), (0, left[1]), (0, 0)))
+
+
+@keras.saving.register_keras_serializable(package="deconvlib")
+class DepthToSpace(keras.layers.Layer):
+    """Channels as the pixels of a finer map: what makes a convolution a sub-pixel convolution.
+
+    Takes (n, height, width, size² × channels), returns (n, height × size, width × size, channels): the first `channels` are
+    the upper left pixel of each square of `size`, the next ones the pixel right of it. Shi et al. 2016.
+
+    Raises ValueError for channels that size² does not divide.
+    """
+
+    def __init__(self, size=2, **settings):
+        super().__init__(**settings)
+        _check_count("size", size)
+        self.size = size
+
+    def get_config(self):
+        return super().get_config() | {"size": self.size}
+
+    def build(self, input_shape):
+        self.compute_output_shape(input_shape)
+
+    def compute_output_shape(self, input_shape):
+        n, height, width, channels = input_shape
+        if channels % self.size**2:
+            raise ValueError(f"layer {self.name!r} takes {self.size**2} channels for each of its output, not {channels} in all")
+        return (n, *(length and length * self.size for length in (height, width)), channels // self.size**2)
+
+    def call(self, inputs):
+        return ops.depth_to_space(inputs, self.size, data_format="channels_last")
+
+
+@keras.saving.register_keras_serializable(package="deconvlib")
+class ReconstructionLoss(keras.layers.Layer):
+    """Adds weight × mean squared error of a reconstruction to the loss of the model that it is in.
+
+    Takes [outputs, reconstruction, images], the last two of one shape; returns `outputs` as they are, so that a model can
+    have the layer between two others. Zhang, Lee & Lee 2016, equation 1.
+    """
+
+    def __init__(self, weight=1.0, **settings):
+        super().__init__(**settings)
+        if not weight > 0:
+            raise ValueError(f"weight must be above 0, not {weight}")
+        self.weight = weight
+
+    def get_config(self):
+        return super().get_config() | {"weight": self.weight}
+
+    def compute_output_shape(self, input_shape):
+        return input_shape[0]
+
+    def call(self, inputs):
+        outputs, reconstruction, images = inputs
+        error = ops.cast(reconstruction, "float32") - ops.cast(images, "float32")
+        self.add_loss(self.weight * ops.mean(ops.square(error)))
+        return outputs
+
+
+def _check_count(name, value):
+    if not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name} must be a whole number of 1 or more, not {value!r}")
