@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from deconvlib import graph
+from deconvlib import graph, layers
 from deconvlib.backend import keras
 
 POOLINGS = {"max": keras.layers.MaxPooling2D, "average": keras.layers.AveragePooling2D}
-DECODERS = ("none", "transposed")
-NORMALIZATIONS = ("none", "batch")
+DECODERS = ("none", "transposed", "unpooling", "resize", "subpixel")
+NORMALIZATIONS = ("none", "batch", "deconvolution")
 APPLICATIONS = tuple(name for name in dir(keras.applications) if name[0].isupper())
 _FOREIGN_CODE = {"Lambda", "TorchModuleWrapper", "JaxLayer", "FlaxLayer", "TFSMLayer"}  # Keras' layers that hold a program
 
@@ -38,22 +38,32 @@ def classifier(
     normalization: str = "none",
     decoder: str = "none",
     decoder_filters: tuple[int, ...] = (64, 32),
-    decoder_kernel_size: int = 4,
+    decoder_kernel_size: int | None = None,
     decoder_strides: int = 2,
+    reconstruction_weight: float = 0.0,
     dense_units: int = 64,
     dropout: float = 0.0,
     l1: float = 0.0,
     l2: float = 0.0,
     seed: int = 0,
 ) -> keras.Model:
-    """A classifier: stages of convolution and pooling, a decoder of transposed convolutions, a dense layer.
+    """A classifier: stages of convolution and pooling, a decoder, a dense layer.
 
     filters: channels of each stage; a stage is `convolutions` times (convolution, normalization, activation), the first
         of them with `strides`, and then a 2 × 2 pooling that halves height and width (rounded down).
-    decoder: "none", or "transposed": one Conv2DTranspose for each of `decoder_filters`, "same" padding, so that each
-        multiplies height and width by `decoder_strides`. A kernel divisible by the stride leaves no checkerboard
-        (Odena et al. 2016), hence 4 and 2.
-    activation: any name that Keras knows; pooling: "max" or "average"; normalization: "none" or "batch".
+    decoder: "none", or how each step of `decoder_filters` channels multiplies height and width by `decoder_strides`:
+        "transposed": a Conv2DTranspose. "unpooling": unpooling by the switches of the last max pooling, then of the one
+        before it, each with a convolution after it, which must give the channels of the next unpooling; the factor is 2
+        (Zhao et al. 2015). "resize": the nearest pixel's value, then a convolution (Odena et al. 2016). "subpixel": a
+        convolution to channels that become pixels (Shi et al. 2016).
+    decoder_kernel_size: None: 2 · `decoder_strides` for "transposed", since a kernel divisible by the stride leaves no
+        checkerboard (Odena et al. 2016); `kernel_size` for the others. All are padded "same".
+    reconstruction_weight: 0: the dense layer reads the decoder. Above 0: it reads the encoder, and the decoder is a branch
+        beside it with one step more, to the image's channels; its mean squared error from the rescaled image, times this
+        weight, is added to the loss (Zhang, Lee & Lee 2016). A branch that ends in another size is resized.
+    normalization: "none"; "batch": a batch normalization after each convolution; "deconvolution": network deconvolution of
+        every convolution and dense layer instead, but of transposed convolutions, which have none then (Ye et al. 2020).
+    activation: any name that Keras knows; pooling: "max" or "average".
     dense_units: width of the hidden dense layer; 0 leaves it out. dropout: share in [0, 1) dropped before each dense
         layer. l1, l2: penalties on the kernels. seed: initial weights (Glorot uniform) and dropout.
 
@@ -65,47 +75,75 @@ def classifier(
     known("padding", padding, ("same", "valid"))
     _check_activation(activation)
     _check_numbers(image_shape, num_classes, filters, convolutions, kernel_size, strides, dropout, l1, l2)
-    if decoder != "none":
-        _check_positive("decoder_filters", *decoder_filters)
-        _check_positive("decoder_kernel_size and decoder_strides", decoder_kernel_size, decoder_strides)
+    if decoder_kernel_size is None:
+        decoder_kernel_size = 2 * decoder_strides if decoder == "transposed" else kernel_size
+    _check_decoder(decoder, filters, pooling, decoder_filters, decoder_kernel_size, decoder_strides, reconstruction_weight)
     penalty = keras.regularizers.L1L2(l1, l2) if l1 or l2 else None
     count = {"conv": 0, "deconv": 0}
     seeds = iter(np.random.default_rng(seed).integers(2**31, size=1000).tolist())
+    deconvolved = normalization == "deconvolution"
+    convolution = layers.DeconvolvedConv2D if deconvolved else keras.layers.Conv2D
+    dense = layers.DeconvolvedDense if deconvolved else keras.layers.Dense
 
     def weights():
         return {"kernel_initializer": keras.initializers.GlorotUniform(next(seeds)), "kernel_regularizer": penalty}
 
     def convolve(x, layer, kind, **settings):
         """A (transposed) convolution, its normalization and its activation; fused to one layer where they can be."""
+        if kind == "reconstruct":
+            return layer(name=kind, **weights(), **settings)(x)  # linear: pixels have both signs
         count[kind] += 1
         index = count[kind] if kind == "conv" else f"_{kind}{count[kind]}"
         name = f"{kind}{count[kind]}"
-        if normalization == "none":
+        if normalization != "batch":
             return layer(name=name, activation=activation, **weights(), **settings)(x)
         x = layer(name=name, use_bias=False, **weights(), **settings)(x)
         # Keras' momentum of 0.99 averages over hundreds of steps, more than a short training has
         x = keras.layers.BatchNormalization(momentum=0.9, name=f"norm{index}")(x)
         return keras.layers.Activation(activation, name=f"{activation}{index}")(x)
 
+    def decode(x, step, width, kind="deconv"):
+        """A map of `width` channels with `decoder_strides` times the height and width of x."""
+        settings = {"filters": width, "kernel_size": decoder_kernel_size, "padding": "same"}
+        if decoder == "transposed":
+            return convolve(x, keras.layers.Conv2DTranspose, kind, **settings | {"strides": decoder_strides})
+        if decoder == "subpixel":
+            x = convolve(x, convolution, kind, **settings | {"filters": width * decoder_strides**2})
+            return layers.DepthToSpace(decoder_strides, name=f"shuffle{step}")(x)
+        if decoder == "unpooling":
+            x = layers.Unpooling2D(name=f"unpool{step}")([x, pooled[-step]])
+        else:
+            x = keras.layers.UpSampling2D(decoder_strides, name=f"upsample{step}")(x)
+        return convolve(x, convolution, kind, **settings)
+
     images = keras.Input(image_shape, name="images")
     x = keras.layers.Rescaling(2.0, offset=-1.0, name="rescale")(images)  # [0, 1] -> [-1, 1]: centred, as in the paper
+    rescaled, pooled = x, []
     for stage, width in enumerate(filters, start=1):
         for step in range(convolutions):
             _check_fits(x, stage, "convolve", kernel_size if padding == "valid" else 1, image_shape, filters)
             settings = {"filters": width, "kernel_size": kernel_size, "strides": strides if step == 0 else 1}
-            x = convolve(x, keras.layers.Conv2D, "conv", padding=padding, **settings)
+            x = convolve(x, convolution, "conv", padding=padding, **settings)
         _check_fits(x, stage, "halve", 2, image_shape, filters)
+        pooled.append(x)
         x = POOLINGS[pooling](2, name=f"pool{stage}")(x)
-    if decoder == "transposed":
-        for width in decoder_filters:
-            settings = {"filters": width, "kernel_size": decoder_kernel_size, "strides": decoder_strides}
-            x = convolve(x, keras.layers.Conv2DTranspose, "deconv", padding="same", **settings)
+    encoded = x
+    for step, width in enumerate(decoder_filters if decoder != "none" else (), start=1):
+        x = decode(x, step, width)
+    if reconstruction_weight:
+        reconstruction = decode(x, len(decoder_filters) + 1, image_shape[2], "reconstruct")
+        if reconstruction.shape[1:] != images.shape[1:]:
+            reconstruction = keras.layers.Resizing(*image_shape[:2], name="resize")(reconstruction)
+        x = encoded
     x = keras.layers.Flatten(name="flatten")(x)
     if dense_units:
         x = keras.layers.Dropout(dropout, seed=next(seeds), name="dropout1")(x) if dropout else x
-        x = keras.layers.Dense(dense_units, activation=activation, **weights(), name="dense1")(x)
+        x = dense(dense_units, activation=activation, **weights(), name="dense1")(x)
     x = keras.layers.Dropout(dropout, seed=next(seeds), name="dropout2")(x) if dropout else x
-    x = keras.layers.Dense(num_classes, **weights(), name="logits")(x)
+    x = dense(num_classes, **weights(), name="logits")(x)
+    if reconstruction_weight:
+        # as late as can be, so that the branch is on the way to no layer but the softmax
+        x = layers.ReconstructionLoss(reconstruction_weight, name="reconstruction")([x, reconstruction, rescaled])
     # float32 also under mixed precision: a softmax of many classes underflows in 16 bits
     return keras.Model(images, keras.layers.Softmax(name="softmax", dtype="float32")(x), name="classifier")
 
@@ -127,6 +165,15 @@ def tutorial(image_shape: tuple[int, int, int], num_classes: int, seed: int = 0)
         decoder_strides=1,
         seed=seed,
     )
+
+
+def fold(model: keras.Model) -> keras.Model:
+    """A copy of `model` for inference: each layer of network deconvolution is the one Conv2D or Dense that it amounts to.
+
+    The outputs are equal. A branch that reconstructs, which only training needs, is left out; nested models are opened.
+    `model` is not changed, and of its weights the copy has its own.
+    """
+    return _rebuilt(model, tuple(model.inputs[0].shape[1:]), folded=True)
 
 
 def augmentation(flip: bool = True, shift: float = 0.1, seed: int = 0) -> tuple[keras.layers.Layer, ...]:
@@ -257,8 +304,11 @@ def _needed(config):
     return list(dict.fromkeys([*found, *(name for part in parts for name in _needed(part))]))
 
 
-def _rebuilt(network, shape, preprocessing, logits):
-    """The same layers with the same weights as one graph, behind the preprocessing, and before a softmax for logits."""
+def _rebuilt(network, shape, preprocessing=None, logits=False, folded=False):
+    """The same layers with the same weights as one graph, behind the preprocessing, and before a softmax for logits.
+
+    folded: layers that training needs, as what they are at inference.
+    """
     names = collections.Counter(step.operation.name for step in graph.steps(network) if ":" not in step.name)
     images = keras.Input(shape, name="images")
     x, swapped = _preprocessed(images, preprocessing) if preprocessing else (images, False)
@@ -269,14 +319,21 @@ def _rebuilt(network, shape, preprocessing, logits):
         colours = any(id(part) in raw for part in keras.tree.flatten((arguments, keywords)))
         if not isinstance(layer, keras.layers.Layer):
             output = layer(*arguments, **keywords)
+        elif folded and isinstance(layer, layers.ReconstructionLoss):
+            output = arguments[0][0]
         elif layer in copies:
             output = copies[layer](*arguments, **keywords)
         else:
             name = layer.name if names[layer.name] == 1 else step.name.replace("/", ".").replace(":", ".")
-            copies[layer] = copy = type(layer).from_config(layer.get_config() | {"name": name})
-            output, values = copy(*arguments, **keywords), layer.get_weights()
+            if folded and isinstance(layer, layers.DeconvolvedConv2D | layers.DeconvolvedDense):
+                copies[layer] = copy = layer.folded(name)
+                values = copy.get_weights()
+            else:
+                copies[layer] = copy = type(layer).from_config(layer.get_config() | {"name": name})
+                values = layer.get_weights()
+            output = copy(*arguments, **keywords)
             if colours and values:
-                if type(layer).__name__ != "Conv2D" or layer.groups > 1:
+                if type(layer).__name__ != "Conv2D" or layer.groups > 1:  # network deconvolution's statistics would swap too
                     raise ValueError(f"preprocessing {preprocessing!r} swaps red and blue; layer {layer.name!r} cannot follow")
                 values[0] = values[0][:, :, ::-1]
             copy.set_weights(values)
@@ -392,6 +449,28 @@ def _check_numbers(image_shape, num_classes, filters, convolutions, kernel_size,
         raise ValueError(f"dropout must lie in [0, 1), not {dropout}")
     if l1 < 0 or l2 < 0:
         raise ValueError(f"l1 and l2 must not be negative, not {l1} and {l2}")
+
+
+def _check_decoder(decoder, filters, pooling, decoder_filters, kernel_size, strides, reconstruction_weight):
+    if reconstruction_weight < 0:
+        raise ValueError(f"reconstruction_weight must not be negative, not {reconstruction_weight}")
+    if decoder == "none":
+        if reconstruction_weight:
+            raise ValueError(f"reconstruction_weight needs a decoder that reconstructs: {', '.join(DECODERS[1:])}")
+        return
+    _check_positive("decoder_filters", *decoder_filters)
+    _check_positive("decoder_kernel_size and decoder_strides", kernel_size, strides)
+    if decoder != "unpooling":
+        return
+    if pooling != "max" or strides != 2:
+        raise ValueError(f"decoder 'unpooling' needs pooling='max' and decoder_strides=2, not {pooling!r} and {strides}")
+    # each unpooling needs the channels of the maps whose switches it takes; the branch's last step is its own
+    wanted, most = tuple(reversed(filters))[1:], len(filters) - bool(reconstruction_weight)
+    if len(decoder_filters) > most or any(width != want for width, want in zip(decoder_filters, wanted, strict=False)):
+        raise ValueError(
+            f"decoder 'unpooling' mirrors filters={tuple(filters)}: decoder_filters must begin as {wanted} does, and have at "
+            f"most {most} entries, not {tuple(decoder_filters)}"
+        )
 
 
 def _check_fits(x, stage, verb, least, image_shape, filters):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deconvlib import models
+from deconvlib import deconvnet, models
 from deconvlib.backend import keras
 
 
@@ -72,6 +72,89 @@ def test_a_saved_model_loads_in_a_fresh_process(tmp_path):
     np.testing.assert_allclose(np.load(tmp_path / "out.npy"), model.predict(images, verbose=0), atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("decoder", "names"),
+    [
+        ("unpooling", ["unpool1", "deconv1", "unpool2", "deconv2"]),
+        ("resize", ["upsample1", "deconv1", "upsample2", "deconv2"]),
+        ("subpixel", ["deconv1", "shuffle1", "deconv2", "shuffle2"]),
+    ],
+)
+def test_each_step_of_a_decoder_doubles_the_size(decoder, names):
+    model = models.classifier((32, 32, 3), 10, filters=(8, 16, 32), decoder=decoder, decoder_filters=(16, 8))
+    found = [layer.name for layer in model.layers if layer.name.startswith(("unpool", "upsample", "deconv", "shuffle"))]
+    assert found == names
+    assert [model.get_layer(name).output.shape[1:] for name in names[1::2]] == [(8, 8, 16), (16, 16, 8)]
+    # 3 × 3 kernels, whose every output sees as many places as every other
+    assert model.get_layer("deconv1").kernel_size == (3, 3)
+
+
+def test_network_deconvolution_is_in_every_layer():
+    model = models.classifier((16, 16, 1), 3, filters=(4, 4), normalization="deconvolution", decoder="resize")
+    kinds = {layer.name: type(layer).__name__ for layer in model.layers if layer.weights}
+    assert kinds.pop("dense1") == kinds.pop("logits") == "DeconvolvedDense"
+    assert set(kinds.values()) == {"DeconvolvedConv2D"} and len(kinds) == 4
+    assert models.layer_table(model).set_index("layer").loc["conv1", "FLOPs"] == 2 * 9 * 4 * 256
+
+
+def trained(**settings):
+    """A classifier after three steps, so that its running statistics are no longer those that it began with."""
+    model = models.classifier((12, 12, 3), 3, dense_units=8, **settings)
+    rng = np.random.default_rng(0)
+    model.compile("adam", "sparse_categorical_crossentropy")
+    model.fit(rng.random((24, 12, 12, 3), np.float32), np.arange(24) % 3, batch_size=8, verbose=0)
+    return model, rng.random((5, 12, 12, 3), np.float32)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"filters": (4, 20), "strides": 2, "decoder": "transposed", "decoder_filters": (4,)},
+        {"filters": (4, 6), "decoder": "unpooling", "decoder_filters": (4,), "reconstruction_weight": 0.1},
+    ],
+)
+def test_a_folded_model_is_plain_and_says_the_same(settings):
+    model, images = trained(normalization="deconvolution", **settings)
+    before = model.predict(images, verbose=0)
+    folded = models.fold(model)
+    assert all(type(layer).__module__.startswith("keras.") for layer in folded.layers)
+    assert not any("reconstruct" in layer.name for layer in folded.layers)
+    np.testing.assert_allclose(folded.predict(images, verbose=0), before, atol=1e-5)
+    for layer in ("conv1", "logits"):
+        one, other = (deconvnet.project(net, images, layer, 1) for net in (model, folded))
+        assert np.abs(one).max() > 0
+        np.testing.assert_allclose(one, other, atol=1e-4 * np.abs(one).max())
+    np.testing.assert_array_equal(model.predict(images, verbose=0), before)
+
+
+@pytest.mark.parametrize("decoder", ["unpooling", "subpixel"])
+def test_a_branch_reconstructs_the_image(decoder, tmp_path):
+    """Its error is in the loss that fit and evaluate show, and not in the way of what the network says."""
+    settings = {"filters": (4, 6), "decoder": decoder, "decoder_filters": (4,)}
+    model, images = trained(reconstruction_weight=10.0, **settings)
+    labels = np.zeros(5, int)
+    model.compile(loss="sparse_categorical_crossentropy")
+    reconstructed = keras.Model(model.inputs, model.get_layer("reconstruction").input[1]).predict(images, verbose=0)
+    assert reconstructed.shape == images.shape and reconstructed.min() < 0 < reconstructed.max()
+    probabilities = model.predict(images, verbose=0)
+    expected = -np.log(probabilities[:, 0]).mean() + 10 * np.square(reconstructed - (2 * images - 1)).mean()
+    assert model.evaluate(images, labels, verbose=0) == pytest.approx(expected, rel=1e-4)
+    model.save(tmp_path / "model.keras")
+    np.testing.assert_allclose(models.load(tmp_path / "model.keras").predict(images, verbose=0), probabilities, atol=1e-6)
+
+
+def test_a_branch_of_another_size_is_resized():
+    model = models.classifier((14, 14, 1), 3, filters=(4, 4), decoder="resize", decoder_filters=(4,), reconstruction_weight=1.0)
+    assert model.get_layer("reconstruct").output.shape[1:] == (12, 12, 1)
+    assert model.get_layer("resize").output.shape[1:] == (14, 14, 1)
+
+
+def test_a_branch_teaches_the_encoder():
+    settings = {"filters": (4, 4), "decoder": "resize", "decoder_filters": (4,)}
+    kernels = [trained(reconstruction_weight=w, **settings)[0].get_layer("conv1").get_weights()[0] for w in (1e-9, 100.0)]
+    assert not np.allclose(*kernels, atol=1e-4)
+
+
 def test_penalties_act():
     model = models.classifier((16, 16, 1), 3, filters=(4,), l1=0.1)
     kernels = [weight for weight in model.trainable_variables if weight.path.endswith("kernel")]
@@ -101,6 +184,11 @@ def test_probabilities(activation, pooling):
         ({"filters": (4,) * 6}, r"stage 6 cannot halve a map of 1 × 1: .* 32 × 32 are too small for 6 stages.*use 5 stages"),
         ({"padding": "valid", "kernel_size": 9}, "stage 3 cannot convolve a map of 2 × 2"),
         ({"decoder": "transposed", "decoder_filters": ()}, "decoder_filters must be"),
+        ({"decoder": "unpooling", "decoder_filters": (32, 64)}, r"must begin as \(64, 32\) does.*not \(32, 64\)"),
+        ({"decoder": "unpooling", "pooling": "average"}, "'unpooling' needs pooling='max'"),
+        ({"decoder": "unpooling", "decoder_filters": (64, 32, 8), "reconstruction_weight": 1.0}, "at most 2 entries"),
+        ({"reconstruction_weight": 1.0}, "needs a decoder that reconstructs: transposed, unpooling"),
+        ({"decoder": "resize", "reconstruction_weight": -1.0}, "must not be negative"),
     ],
 )
 def test_refuses(settings, said):

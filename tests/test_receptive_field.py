@@ -38,6 +38,9 @@ SETTINGS = [
     {"decoder": "transposed", "decoder_filters": (2, 2)},
     {"decoder": "transposed", "decoder_filters": (2,), "decoder_kernel_size": 3, "decoder_strides": 2},
     {"decoder": "transposed", "decoder_filters": (2,), "decoder_kernel_size": 3, "decoder_strides": 1, "padding": "valid"},
+    {"normalization": "deconvolution", "kernel_size": 4, "strides": 2},
+    {"decoder": "resize", "decoder_filters": (2,)},
+    {"decoder": "subpixel", "decoder_filters": (2,)},
 ]
 
 
@@ -56,7 +59,7 @@ def test_covers_where_the_gradient_reaches(settings, size):
             first, last, *_ = reach(model, layer.name, position, position)
             start = math.floor(field.stride[0] * position) + field.offset[0]
             window = max(start, 0), min(start + field.size[0], size) - 1
-            if "deconv" in layer.name:
+            if layer.name.startswith(("deconv", "upsample", "shuffle")):
                 assert window[0] <= first <= last <= window[1], (layer.name, position)
             else:
                 assert window == (first, last), (layer.name, position)
@@ -67,6 +70,13 @@ def test_a_transposed_convolution_divides_the_stride():
     assert receptive_field.of(model, "deconv1").stride == (4, 4)
     model = models.classifier((32, 32, 3), 10, filters=(4,), decoder="transposed", decoder_filters=(4, 4))
     assert receptive_field.of(model, "deconv2").stride == (Fraction(1, 2), Fraction(1, 2))
+
+
+def test_of_unpooling_the_safe_answer():
+    """Its switches depend on places that the values do not see."""
+    model = models.classifier((16, 16, 3), 4, filters=(4, 4), decoder="unpooling", decoder_filters=(4,))
+    field = receptive_field.of(model, "deconv1")
+    assert field.whole and not field.known
 
 
 def test_branches_see_what_either_sees():

@@ -181,3 +181,14 @@ def test_on_the_networks_of_keras_applications(name):
         return
     assert table["covered"].all() and len(table) >= 13
     assert_equal_to_the_whole(model, images, layer, rng, count=4)
+
+
+@pytest.mark.parametrize("padding", ["same", "valid"])
+def test_network_deconvolution_in_a_window_is_that_of_the_whole(padding):
+    rng = np.random.default_rng(0)
+    model = models.classifier((20, 20, 3), 2, filters=(4, 18), kernel_size=2, padding=padding, normalization="deconvolution")
+    # what its statistics are after a training, but at random
+    model.set_weights([weight + 0.2 * rng.normal(size=weight.shape) for weight in model.get_weights()])
+    images = rng.random((3, 20, 20, 3), np.float32)
+    assert windows.plan(model, "conv2", (20, 20)) is not None
+    assert_equal_to_the_whole(model, images, "conv2", rng)
