@@ -20,7 +20,7 @@ _CHANNEL_BY_CHANNEL = {
     *("BatchNormalization", "Activation", "ReLU", "LeakyReLU", "Relu", "Relu6", "LeakyRelu", "Dropout", "Identity"),
     *("MaxPooling2D", "AveragePooling2D"),
 }
-_SAMPLING = ("Conv2D", "DepthwiseConv2D", "SeparableConv2D", "MaxPooling2D", "AveragePooling2D")
+_SAMPLING = ("Conv2D", "DeconvolvedConv2D", "DepthwiseConv2D", "SeparableConv2D", "MaxPooling2D", "AveragePooling2D")
 
 
 def channels(model: keras.Model, images: np.ndarray, layers: list[str] | None = None, threshold: float = 0.95) -> pd.DataFrame:
@@ -179,8 +179,9 @@ def _kernels(model, layers):
 
     def call(step, *arguments, **_):
         kind = type(step.operation).__name__
-        if kind in ("Conv2D", "Conv2DTranspose"):
-            kernel = keras.ops.convert_to_numpy(step.operation.kernel).astype(float)
+        if kind in ("Conv2D", "Conv2DTranspose", "DeconvolvedConv2D"):
+            kernel = step.operation.transformed()[0] if kind == "DeconvolvedConv2D" else step.operation.kernel
+            kernel = keras.ops.convert_to_numpy(kernel).astype(float)
             kernel = np.moveaxis(kernel, 2, 3) if kind == "Conv2DTranspose" else kernel  # whose outputs come third
             source = kernel.reshape(-1, kernel.shape[-1])
         else:
@@ -204,9 +205,7 @@ def _largest(cosines):
 
 
 def _samples(step):
-    operation = step.operation
-    known = type(operation).__name__ in _SAMPLING and type(operation).__module__.startswith("keras.")
-    return known and max(operation.strides) > 1
+    return graph.kind(step.operation) in _SAMPLING and max(step.operation.strides) > 1
 
 
 def _at_each_place(step):

@@ -111,11 +111,16 @@ def image_pairs(left, right, titles, left_name, right_name):
 
 KINDS = {
     "Conv2D": "#0072B2",
+    "DeconvolvedConv2D": "#0072B2",
     "Conv2DTranspose": "#D55E00",
+    "Unpooling2D": "#F0E442",
+    "UpSampling2D": "#F0E442",
+    "DepthToSpace": "#F0E442",
     "MaxPooling2D": "#56B4E9",
     "AveragePooling2D": "#56B4E9",
     "BatchNormalization": "#CCCCCC",
     "Dense": "#009E73",
+    "DeconvolvedDense": "#009E73",
     "Softmax": "#E69F00",
 }
 
