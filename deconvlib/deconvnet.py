@@ -6,7 +6,8 @@ convolution, so a projection is one vector–Jacobian product of the model with 
 the three, and refuses a nonlinearity for which none is defined, since the plain gradient in its place would look like an
 answer. Of a batch normalization, on which the paper is silent, the signal is multiplied by γ / σ, sign included.
 
-Several units are projected together, through the `windows` that they see instead of whole images.
+Several units are projected together, through the `windows` that they see instead of whole images. Where units of one image
+see nearly all of it, its maps are computed once, and only the way back is in windows.
 """
 
 from typing import NamedTuple
