@@ -11,7 +11,7 @@ report: $(READY)  ## run the series under PROFILE into reports/PROFILE
 test: $(READY)  ## style, unit tests, and every notebook against its stored outputs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q -n 2 --dist loadfile
 	TQDM_DISABLE=1 $(BIN)/pytest -q --nbval --nbval-current-env --nbval-cell-timeout=300 notebooks
 
 benchmark: .venv/ready-benchmark  ## agreement, time and memory beside the other tools, into reports/benchmarks

@@ -27,7 +27,8 @@ OTHERS = {
         "dropout": "0.2",
     },
     "03_training": {
-        "labels_per_class": "200",
+        "dataset_name": "digits",
+        "labels_per_class": "100",
         "imbalance": "2",
         "filters": "[16, 32, 64]",
         "activation": "leaky_relu",
