@@ -105,7 +105,7 @@ def test_outputs_are_those_of_one_clean_run(path):
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
     assert nbformat.read(path, as_version=4).metadata.kernelspec.name == "python3"
     assert path.stat().st_size < 1_000_000
-    assert not re.search(r"0x[0-9a-f]{6,}", text), "an address in memory"
+    assert not re.search(r"(?<![\w+/])0x[0-9a-f]{6,}", text), "an address in memory"  # a picture's letters may look like one
     for cell in code:
         for output in cell.outputs:
             assert output.output_type != "error" and output.get("name") != "stderr"
