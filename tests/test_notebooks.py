@@ -28,7 +28,7 @@ OTHERS = {
     },
     "03_training": {
         "dataset_name": "digits",
-        "labels_per_class": "100",
+        "labels_per_class": "80",
         "imbalance": "2",
         "filters": "[16, 32, 64]",
         "activation": "leaky_relu",
