@@ -27,8 +27,7 @@ OTHERS = {
         "dropout": "0.2",
     },
     "03_training": {
-        "dataset_name": "digits",
-        "labels_per_class": "80",
+        "labels_per_class": "200",
         "imbalance": "2",
         "filters": "[16, 32, 64]",
         "activation": "leaky_relu",
