@@ -29,7 +29,7 @@ OTHERS = {
     "03_training": {
         "labels_per_class": "200",
         "imbalance": "2",
-        "filters": "[16, 32, 64]",
+        "filters": "[8, 16, 32]",
         "activation": "leaky_relu",
         "decoder": "transposed",
         "optimizer": "rmsprop",
