@@ -86,7 +86,7 @@ def project_units(
 ) -> Patches:
     """What each unit sees, and its projection, cropped to the unit's receptive field; each unit on its own.
 
-    images: all the images that `units` names by number; of a memory-mapped array only the windows are read. units:
+    images: all the images that `units` names by number; of a memory-mapped array only what they see is read. units:
     `exemplars.Units` of any shape. A patch has the size of the receptive field, at most the image's; at a border it is
     shifted into the image. The rest as for `project`, which gives the same values. Shows progress where it takes longer
     than two seconds.
@@ -115,25 +115,27 @@ def project_units(
             for start in range(0, len(units), together)
         ]
     else:
-        windowed = _windowed(model, layer, rule, chain_rule, image_size) if plan else None
-        pull, batch_size = windowed or _whole(model, layer, rule, switches, chain_rule, image_size)
+        pull, batch_size = (
+            _windowed(model, layer, rule, chain_rule, image_size)
+            if plan
+            else _whole(model, layer, rule, switches, chain_rule, image_size)
+        )
         batches = np.split(np.arange(len(position)), range(batch_size, len(position), batch_size))
-    if plan:
-        window, where = field.size, position.astype(np.float32)
-    else:
-        window, first = image_size, np.zeros_like(first)
-        where = _one_hot(position[:, 0] * columns + position[:, 1], rows * columns)
+    where = position.astype(np.float32)
+    if plan is None:
+        first, where = np.zeros_like(first), _one_hot(position[:, 0] * columns + position[:, 1], rows * columns)
     pixels = np.empty((len(position), *size, images.shape[-1]), images.dtype)
     projections = np.empty(pixels.shape, np.float32)
     for chosen in tqdm(batches, desc=f"projections of {layer}", unit="batch", delay=2, leave=False):
-        numbers = flat.image[chosen]
-        if together:
+        numbers, filled = flat.image[chosen], chosen
+        if together:  # one image, and units that fill up the batch
             numbers, filled = numbers[:1], np.resize(chosen, together)
+        if together or plan is None:
             seen = images[numbers]
         else:
-            filled, seen = chosen, np.stack([_cut(images[i], at, window) for i, at in zip(numbers, first[chosen], strict=True)])
+            seen = np.stack([_cut(images[i], at, field.size) for i, at in zip(numbers, first[chosen], strict=True)])
         (found,) = pull(models.as_floats(model, seen, numbers), where[filled], _one_hot(flat.channel[filled], channels))
-        for unit, projected in zip(chosen, found, strict=False):
+        for unit, projected in zip(chosen, found[: len(chosen)], strict=True):
             pixels[unit] = _cut(images[flat.image[unit]], corner[unit], size)
             projections[unit] = _cut(projected, corner[unit] - first[unit], size)
     shape = np.shape(units.image)
@@ -275,8 +277,10 @@ def _compile_from_whole_maps(model, layer, rule, treated, image_size, together):
         # of known length: where only a shape is asked for, nothing is computed
         units, maps = keras.ops.reshape(keras.ops.cast(positions, "int32"), (together, 2)), {}
 
+        forward = rules.caller(layer, rule, dict(treated))
+
         def make(step, *arguments, **keywords):
-            maps[step.name] = rules.caller(layer, rule, dict(treated))(step, step.operation, *arguments, **keywords)
+            maps[step.name] = forward(step, step.operation, *arguments, **keywords)
             return maps[step.name]
 
         def known(step):

@@ -189,7 +189,7 @@ class DeconvolvedConv2D(_Deconvolved, keras.layers.Conv2D):
         if self.max_patches and all(counts):
             inputs = inputs[: max(1, self.max_patches // math.prod(counts))]
         x = ops.pad(ops.cast(inputs, "float32"), ((0, 0), *pads, (0, 0)))
-        # rows of a table of pixels: many times faster than slices with a stride, on the way back above all
+        # rows of a table of pixels: several times faster than slices with a stride, on the way back above all
         images, height, width, _ = ops.shape(x)
         place = taps[0][:, None, :, None] * width + taps[1][None, :, None, :]
         place = ops.reshape(place, (-1,)) + ops.arange(images)[:, None] * height * width
@@ -232,16 +232,8 @@ class DeconvolvedDense(_Deconvolved, keras.layers.Dense):
         return ops.reshape(kernel, (features, self.units)), bias
 
 
-@keras.saving.register_keras_serializable(package="deconvlib")
-class Unpooling2D(keras.layers.Layer):
-    """Each value back at the place of its region's maximum, zero elsewhere: unpooling by switches.
-
-    Takes [pooled, maps]: values (n, rows, columns, channels), and the maps (n, height, width, channels) whose max pooling
-    by `size` has that shape. Returns the shape of `maps`. Where a maximum occurs twice in a region, the first place has it;
-    the rows and columns that the pooling left over are zero. Zeiler & Fergus 2013, section 2.1; Zhao et al. 2015.
-
-    Raises ValueError where the two shapes disagree.
-    """
+class _BySize(keras.layers.Layer):
+    """A layer that multiplies height and width by `size`, and refuses shapes that do not go with it."""
 
     def __init__(self, size=2, **settings):
         super().__init__(**settings)
@@ -253,6 +245,18 @@ class Unpooling2D(keras.layers.Layer):
 
     def build(self, input_shape):
         self.compute_output_shape(input_shape)
+
+
+@keras.saving.register_keras_serializable(package="deconvlib")
+class Unpooling2D(_BySize):
+    """Each value back at the place of its region's maximum, zero elsewhere: unpooling by switches.
+
+    Takes [pooled, maps]: values (n, rows, columns, channels), and the maps (n, height, width, channels) whose max pooling
+    by `size` has that shape. Returns the shape of `maps`. Where a maximum occurs twice in a region, the first place has it;
+    the rows and columns that the pooling left over are zero. Zeiler & Fergus 2013, section 2.1; Zhao et al. 2015.
+
+    Raises ValueError where the two shapes disagree.
+    """
 
     def compute_output_shape(self, input_shape):
         pooled, maps = input_shape
@@ -279,7 +283,7 @@ class Unpooling2D(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable(package="deconvlib")
-class DepthToSpace(keras.layers.Layer):
+class DepthToSpace(_BySize):
     """Channels as the pixels of a finer map: what makes a convolution a sub-pixel convolution.
 
     Takes (n, height, width, size² × channels), returns (n, height × size, width × size, channels): the first `channels` are
@@ -287,17 +291,6 @@ class DepthToSpace(keras.layers.Layer):
 
     Raises ValueError for channels that size² does not divide.
     """
-
-    def __init__(self, size=2, **settings):
-        super().__init__(**settings)
-        _check_count("size", size)
-        self.size = size
-
-    def get_config(self):
-        return super().get_config() | {"size": self.size}
-
-    def build(self, input_shape):
-        self.compute_output_shape(input_shape)
 
     def compute_output_shape(self, input_shape):
         n, height, width, channels = input_shape

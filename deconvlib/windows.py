@@ -127,11 +127,7 @@ def run(model: keras.Model, layer: str, plan: Plan, images, units, call, known=N
         sources = list(held.values())
 
         def evaluate(values):
-            values = dict(zip(held, values, strict=True))
-            structure = keras.tree.map_structure(
-                lambda part: _Held(values[id(part)], part.parts) if isinstance(part, _Held) else part, (arguments, keywords)
-            )
-            return _on_part(step, plan, units, call, *structure)
+            return _on_part(step, plan, units, call, dict(zip(held, values, strict=True)), arguments, keywords)
 
         # one step at a time, so that on the way back a linear one needs no values, where they are known all the less
         value, pull = backend.vjp(evaluate, [source.value for source in sources])
@@ -153,8 +149,8 @@ def run(model: keras.Model, layer: str, plan: Plan, images, units, call, known=N
     return unit.value, back
 
 
-def _on_part(step, plan, units, call, arguments, keywords):
-    """The part of the step's output that the plan holds, from the parts of its inputs."""
+def _on_part(step, plan, units, call, values, arguments, keywords):
+    """The part of the step's output that the plan holds. values: {id of an argument that is _Held: its value}."""
     parts, operation, kind = plan.reads[step.name], step.operation, graph.kind(step.operation)
     padded = _pads(operation)
     inside = _inside(parts, units) if padded else None
@@ -162,7 +158,7 @@ def _on_part(step, plan, units, call, arguments, keywords):
     def read(held):
         if not isinstance(held, _Held):
             return held
-        value = _cut(held, parts)
+        value = _narrowed(values[id(held)], held.parts, parts)
         return keras.ops.where(inside, value, _padding_of(operation, value)) if padded else value
 
     arguments, keywords = keras.tree.map_structure(read, (arguments, keywords))
@@ -196,11 +192,11 @@ def _places(parts, units):
     ]
 
 
-def _cut(held, parts):
+def _narrowed(value, held, parts):
     (top, bottom), (left, right) = (
-        (part.low - whole.low, part.high - whole.low + 1) for part, whole in zip(parts, held.parts, strict=True)
+        (part.low - whole.low, part.high - whole.low + 1) for part, whole in zip(parts, held, strict=True)
     )
-    return held.value[:, top:bottom, left:right]
+    return value[:, top:bottom, left:right]
 
 
 def _inside(parts, units):

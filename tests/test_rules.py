@@ -4,10 +4,12 @@ Every form in which a rectifier comes, and every structure around it, goes throu
 here is known: most return the plain gradient for the forms that they do not know, without a word.
 """
 
+from unittest import mock
+
 import numpy as np
 import pytest
 
-from deconvlib import backend, deconvnet, models, rules
+from deconvlib import backend, deconvnet, exemplars, models, rules
 from deconvlib.backend import keras
 
 RNG = np.random.default_rng(0)
@@ -328,3 +330,9 @@ def test_mixed_precision():
     assert found.dtype == np.float32
     # float16 has three digits; over five seeds at most 0.0025 was measured
     assert np.linalg.norm(found - full) <= 0.02 * np.linalg.norm(full)
+    units = exemplars.Units(np.zeros(4, int), np.arange(4), np.arange(4), np.arange(4), np.zeros(4))
+    for together in (0, 4):  # from windows, and from whole maps
+        with mock.patch.object(deconvnet, "_together", lambda *_, together=together: together):
+            full, found = (deconvnet.project_units(net, images, "relu2", units).projections for net in (model, half))
+        assert found.dtype == np.float32
+        assert 0 < np.linalg.norm(full) and np.linalg.norm(found - full) <= 0.02 * np.linalg.norm(full)
