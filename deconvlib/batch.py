@@ -58,7 +58,7 @@ def _run_all(paths, parameters, profile, out, fresh, series):
     runs, chosen = [], []
     for path in series:
         entry = {"name": path.stem, "title": _title(path), "status": "waiting", "seconds": None, "error": None}
-        earlier = read_state(out / path.stem / "run.json")
+        earlier = report.read(out / path.stem / "run.json")
         if path in paths:
             chosen.append(entry)
         elif earlier and (out / path.name).exists():  # the page also shows what a run of other notebooks left here
@@ -72,7 +72,7 @@ def _run_all(paths, parameters, profile, out, fresh, series):
         key, state = fingerprint(path, parameters[path]), out / path.stem / "run.json"
         state.parent.mkdir(exist_ok=True)
         label = f"[{number}/{len(paths)}] {path.stem}"
-        earlier = read_state(state)
+        earlier = report.read(state)
         if not rerun and earlier.get("key") == key and (out / path.name).exists():
             entry |= {"status": "kept", "seconds": earlier["seconds"]}
             print(f"{label}: kept, finished earlier with the same parameters (--fresh runs it again)", flush=True)
@@ -289,14 +289,6 @@ def fingerprint(path, parameters):
     library = [file.read_text(encoding="utf-8") for file in sorted(Path(__file__).parent.glob("*.py"))]
     told = json.dumps([code, parameters, library, os.environ.get("KERAS_BACKEND", "tensorflow")], sort_keys=True)
     return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
-
-
-def read_state(state):
-    """What a finished run left in its run.json; nothing where it did not finish."""
-    try:
-        return json.loads(state.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
 
 
 def _title(path):

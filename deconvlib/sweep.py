@@ -146,7 +146,7 @@ def expand(grid: Path, folder: Path) -> tuple[list[Run], list[str]]:
 
 def recorded(out: Path, run: Run) -> dict:
     """What was recorded of the run: status ("done" or "failed"), error, seconds, hardware; empty where it is to run."""
-    state = batch.read_state(out / run.name / "run.json")
+    state = report.read(out / run.name / "run.json")
     return state if state.get("key") == run.key else {}
 
 

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from test_batch import notebook
 
-from deconvlib import batch, sweep
+from deconvlib import batch, report, sweep
 
 PARAMETERS = 'seed = 0\nrate = 0.5\nname = "x"\npause = 0.0\nbroken = False\nlog = ""\nrun_dir = "."'
 WORK = """
@@ -197,7 +197,7 @@ def began(place):
 
 def under_way(place, out):
     """[(kernel's process, its worker's)] of what has begun and is not recorded."""
-    states = [batch.read_state(path) for path in out.glob("01_one-*[0-9a-f]/run.json")]
+    states = [report.read(path) for path in out.glob("01_one-*[0-9a-f]/run.json")]
     recorded = {(state["parameters"]["name"], state["parameters"]["seed"]) for state in states}
     pairs = [(kernel, worker) for name, seed, _, kernel, worker, _ in began(place) if (name, seed) not in recorded]
     return [(psutil.Process(kernel), psutil.Process(worker)) for kernel, worker in pairs if psutil.pid_exists(kernel)]
