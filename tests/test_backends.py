@@ -6,10 +6,12 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 
 PROGRAM = """
 import sys
 import numpy as np
+import pytest
 from deconvlib import architecture, data, deconvnet, diagnostics, evolution, exemplars, models, training
 digits = data.load("digits")
 model = models.classifier(digits.image_shape, digits.num_classes, filters=(8, 8), normalization="batch")
@@ -48,6 +50,8 @@ sys.exit(("tensorflow" in sys.modules) != (sys.argv[2] == "tensorflow"))
 
 def test_backends_agree_and_import_no_tensorflow(tmp_path):
     names = ["tensorflow", *(name for name in ("jax", "torch") if importlib.util.find_spec(name))]
+    if len(names) == 1:
+        pytest.skip("neither JAX nor Torch is installed")
     results = {}
     for name in names:
         environment = {**os.environ, "KERAS_BACKEND": name}

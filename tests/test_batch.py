@@ -30,7 +30,7 @@ RECORD = "from deconvlib import report\nreport.record(run_dir, '{}', dict(epochs
 
 @pytest.fixture(autouse=True)
 def light(monkeypatch):
-    """A kernel that records results imports the backend; JAX in a third of the time that TensorFlow takes."""
+    """A kernel that records results imports the backend; JAX takes less time for that than TensorFlow."""
     monkeypatch.setenv("KERAS_BACKEND", "jax")
 
 
