@@ -4,6 +4,8 @@ PROFILE ?= quick
 EXTRAS ?= dev
 BIN := .venv/bin
 READY := .venv/ready
+# Containers set this, and each start of TensorFlow would compile its sources again: 24 seconds instead of 9.
+unexport PYTHONDONTWRITEBYTECODE
 
 report: $(READY)  ## run the series under PROFILE into reports/PROFILE
 	$(BIN)/python -m deconvlib run --profile $(PROFILE)

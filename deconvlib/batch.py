@@ -125,7 +125,9 @@ def execute(path, out, parameters, echo=True):
             language="python",
             progress_bar=False,
             stdout_file=_Echo() if echo else None,
-            extra_arguments=["--log-level=ERROR"],  # ipykernel warns at each start that it listens without encryption
+            # ipykernel warns at each start that it listens without encryption, and one that is interrupted shows a
+            # traceback of the socket that was closed under it; what goes wrong in a cell comes by papermill
+            extra_arguments=["--log-level=CRITICAL"],
         )
     except papermill.PapermillExecutionError as raised:
         error = f"cell {raised.exec_count}: {raised.ename}: {raised.evalue}"

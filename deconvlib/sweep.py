@@ -220,11 +220,13 @@ def _local(workers):
     workers = workers or len(gpus) or max(1, report.cores() // 2)
     threads = str(max(1, report.cores() // workers))
     shared = {"host": "127.0.0.1", "dashboard": False}
+    # a terminal's Ctrl-C reaches the workers too, which would each show a traceback before the sweep ends them
+    deaf = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
     specs = {}
     for index in range(workers):
         env = {name: threads for name in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
         env |= {"CUDA_VISIBLE_DEVICES": gpus[index % len(gpus)]} if gpus else {}
-        options = shared | {"nthreads": 1, "env": env, "silence_logs": logging.CRITICAL}
+        options = shared | {"nthreads": 1, "env": env, "silence_logs": logging.CRITICAL, "preload": [deaf]}
         specs[index] = {"cls": Nanny, "options": options}
     scheduler = {"cls": Scheduler, "options": shared | {"port": 0, "dashboard_address": "127.0.0.1:0"}}
     return SpecCluster(workers=specs, scheduler=scheduler, silence_logs=logging.CRITICAL)

@@ -165,8 +165,9 @@ def test_each_local_worker_has_one_gpu_and_its_share_of_the_cores(monkeypatch):
 def command(folder, grid, out, *arguments):
     """The command line on these notebooks, as a user's shell starts it: in a process group of its own."""
     code = (
-        "import sys; from pathlib import Path; from deconvlib import __main__, sweep\n"
+        "import signal, sys; from pathlib import Path; from deconvlib import __main__, sweep\n"
         "if __name__ == '__main__':\n"
+        "    signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # as in test_batch
         f"    sweep.sweep.__defaults__ = (*sweep.sweep.__defaults__[:-1], Path({str(folder)!r}))\n"
         "    sys.exit(__main__.main())\n"
     )
@@ -289,7 +290,7 @@ def test_a_failing_run_is_recorded_and_the_others_go_on(folder, tmp_path, capfd)
 
 def test_an_interrupted_sweep_records_no_failure_and_continues(folder, tmp_path):
     out = tmp_path / "out"
-    grid = written(tmp_path, block({"seed": [0, 1, 2]}, log=str(tmp_path / "log"), pause=3))
+    grid = written(tmp_path, block({"seed": [0, 1, 2]}, log=str(tmp_path / "log"), pause=60))
     process = command(folder, grid, out, "--workers", "2")
     until(lambda: (tmp_path / "log").exists() and len(began(tmp_path)) == 2)
     left = psutil.Process(process.pid).children(recursive=True)
