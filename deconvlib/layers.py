@@ -306,8 +306,9 @@ class DepthToSpace(_BySize):
 class ReconstructionLoss(keras.layers.Layer):
     """Adds weight × mean squared error of a reconstruction to the loss of the model that it is in.
 
-    Takes [outputs, reconstruction, images], the last two of one shape; returns `outputs` as they are, so that a model can
-    have the layer between two others. Zhang, Lee & Lee 2016, equation 1.
+    Takes [outputs, reconstruction, original, ...], each reconstruction of the shape of the original after it, whose errors
+    are added; returns `outputs` as they are, so that a model can have the layer between two others. Zhang, Lee & Lee 2016,
+    equations 1 and 2.
     """
 
     def __init__(self, weight=1.0, **settings):
@@ -323,9 +324,10 @@ class ReconstructionLoss(keras.layers.Layer):
         return input_shape[0]
 
     def call(self, inputs):
-        outputs, reconstruction, images = inputs
-        error = ops.cast(reconstruction, "float32") - ops.cast(images, "float32")
-        self.add_loss(self.weight * ops.mean(ops.square(error)))
+        outputs, *pairs = inputs
+        for reconstruction, original in zip(pairs[::2], pairs[1::2], strict=True):
+            error = ops.cast(reconstruction, "float32") - ops.cast(original, "float32")
+            self.add_loss(self.weight * ops.mean(ops.square(error)))
         return outputs
 
 

@@ -20,7 +20,7 @@ from deconvlib.backend import keras
 
 POOLINGS = {"max": keras.layers.MaxPooling2D, "average": keras.layers.AveragePooling2D}
 DECODERS = ("none", "transposed", "unpooling", "resize", "subpixel")
-NORMALIZATIONS = ("none", "batch", "deconvolution")
+NORMALIZATIONS = ("none", "batch", "deconvolution", "deconvolution_then_batch")
 APPLICATIONS = tuple(name for name in dir(keras.applications) if name[0].isupper())
 _FOREIGN_CODE = {"Lambda", "TorchModuleWrapper", "JaxLayer", "FlaxLayer", "TFSMLayer"}  # Keras' layers that hold a program
 
@@ -28,7 +28,7 @@ _FOREIGN_CODE = {"Lambda", "TorchModuleWrapper", "JaxLayer", "FlaxLayer", "TFSML
 def classifier(
     image_shape: tuple[int, int, int],
     num_classes: int,
-    filters: tuple[int, ...] = (32, 64, 128),
+    filters: tuple[int | tuple[int, ...], ...] = (32, 64, 128),
     convolutions: int = 1,
     kernel_size: int = 3,
     strides: int = 1,
@@ -41,6 +41,7 @@ def classifier(
     decoder_kernel_size: int | None = None,
     decoder_strides: int = 2,
     reconstruction_weight: float = 0.0,
+    reconstructed: str = "image",
     dense_units: int = 64,
     dropout: float = 0.0,
     l1: float = 0.0,
@@ -50,7 +51,8 @@ def classifier(
     """A classifier: stages of convolution and pooling, a decoder, a dense layer.
 
     filters: channels of each stage; a stage is `convolutions` times (convolution, normalization, activation), the first
-        of them with `strides`, and then a 2 × 2 pooling that halves height and width (rounded down).
+        of them with `strides`, and then a 2 × 2 pooling that halves height and width (rounded down). A tuple of channels
+        stands for a stage whose convolutions differ.
     decoder: "none", or how each step of `decoder_filters` channels multiplies height and width by `decoder_strides`:
         "transposed": a Conv2DTranspose. "unpooling": unpooling by the switches of the last max pooling, then of the one
         before it, each with a convolution after it, which must give the channels of the next unpooling; the factor is 2
@@ -61,8 +63,12 @@ def classifier(
     reconstruction_weight: 0: the dense layer reads the decoder. Above 0: it reads the encoder, and the decoder is a branch
         beside it with one step more, to the image's channels; its mean squared error from the rescaled image, times this
         weight, is added to the loss (Zhang, Lee & Lee 2016). A branch that ends in another size is resized.
+    reconstructed: by the branch: "image"; or "all", what each stage but the last gives as well, by the step that mirrors
+        it, their errors added to the image's (the paper's SAE-all, with unpooling SWWAE-all).
     normalization: "none"; "batch": a batch normalization after each convolution; "deconvolution": network deconvolution of
-        every convolution and dense layer instead, but of transposed convolutions, which have none then (Ye et al. 2020).
+        every convolution and dense layer instead, but of transposed convolutions, which have none then (Ye et al. 2020);
+        "deconvolution_then_batch": "batch", with network deconvolution of the first convolution alone: no maps are as
+        correlated as the pixels, and its cost hardly shows.
     activation: any name that Keras knows; pooling: "max" or "average".
     dense_units: width of the hidden dense layer; 0 leaves it out. dropout: share in [0, 1) dropped before each dense
         layer. l1, l2: penalties on the kernels. seed: initial weights (Glorot uniform) and dropout.
@@ -72,12 +78,16 @@ def classifier(
     known("pooling", pooling, POOLINGS)
     known("decoder", decoder, DECODERS)
     known("normalization", normalization, NORMALIZATIONS)
+    known("reconstructed", reconstructed, ("image", "all"))
     known("padding", padding, ("same", "valid"))
     _check_activation(activation)
-    _check_numbers(image_shape, num_classes, filters, convolutions, kernel_size, strides, dropout, l1, l2)
+    _check_positive("convolutions, kernel_size and strides", convolutions, kernel_size, strides)
+    stages = [tuple(width) if isinstance(width, tuple | list) else (width,) * convolutions for width in filters]
+    _check_numbers(image_shape, num_classes, stages, dropout, l1, l2)
     if decoder_kernel_size is None:
         decoder_kernel_size = 2 * decoder_strides if decoder == "transposed" else kernel_size
-    _check_decoder(decoder, filters, pooling, decoder_filters, decoder_kernel_size, decoder_strides, reconstruction_weight)
+    mirrored = tuple(widths[-1] for widths in reversed(stages))
+    _check_decoder(decoder, mirrored, pooling, decoder_filters, decoder_kernel_size, decoder_strides, reconstruction_weight)
     penalty = keras.regularizers.L1L2(l1, l2) if l1 or l2 else None
     count = {"conv": 0, "deconv": 0}
     seeds = iter(np.random.default_rng(seed).integers(2**31, size=1000).tolist())
@@ -90,12 +100,14 @@ def classifier(
 
     def convolve(x, layer, kind, **settings):
         """A (transposed) convolution, its normalization and its activation; fused to one layer where they can be."""
+        if normalization == "deconvolution_then_batch" and not count["conv"]:
+            layer = layers.DeconvolvedConv2D
         if kind == "reconstruct":
             return layer(name=kind, **weights(), **settings)(x)  # linear: pixels have both signs
         count[kind] += 1
         index = count[kind] if kind == "conv" else f"_{kind}{count[kind]}"
         name = f"{kind}{count[kind]}"
-        if normalization != "batch":
+        if normalization in ("none", "deconvolution"):
             return layer(name=name, activation=activation, **weights(), **settings)(x)
         x = layer(name=name, use_bias=False, **weights(), **settings)(x)
         # Keras' momentum of 0.99 averages over hundreds of steps, more than a short training has
@@ -118,23 +130,27 @@ def classifier(
 
     images = keras.Input(image_shape, name="images")
     x = keras.layers.Rescaling(2.0, offset=-1.0, name="rescale")(images)  # [0, 1] -> [-1, 1]: centred, as in the paper
-    rescaled, pooled = x, []
-    for stage, width in enumerate(filters, start=1):
-        for step in range(convolutions):
+    rescaled, pooled, ends = x, [], []
+    for stage, widths in enumerate(stages, start=1):
+        for step, width in enumerate(widths):
             _check_fits(x, stage, "convolve", kernel_size if padding == "valid" else 1, image_shape, filters)
             settings = {"filters": width, "kernel_size": kernel_size, "strides": strides if step == 0 else 1}
             x = convolve(x, convolution, "conv", padding=padding, **settings)
         _check_fits(x, stage, "halve", 2, image_shape, filters)
         pooled.append(x)
         x = POOLINGS[pooling](2, name=f"pool{stage}")(x)
-    encoded = x
+        ends.append(x)
+    pairs = []
     for step, width in enumerate(decoder_filters if decoder != "none" else (), start=1):
         x = decode(x, step, width)
+        if reconstruction_weight and reconstructed == "all":
+            pairs += [x, _mirrored(ends, step, x)]
     if reconstruction_weight:
         reconstruction = decode(x, len(decoder_filters) + 1, image_shape[2], "reconstruct")
         if reconstruction.shape[1:] != images.shape[1:]:
             reconstruction = keras.layers.Resizing(*image_shape[:2], name="resize")(reconstruction)
-        x = encoded
+        pairs = [reconstruction, rescaled, *pairs]
+        x = ends[-1]
     x = keras.layers.Flatten(name="flatten")(x)
     if dense_units:
         x = keras.layers.Dropout(dropout, seed=next(seeds), name="dropout1")(x) if dropout else x
@@ -143,7 +159,7 @@ def classifier(
     x = dense(num_classes, **weights(), name="logits")(x)
     if reconstruction_weight:
         # as late as can be, so that the branch is on the way to no layer but the softmax
-        x = layers.ReconstructionLoss(reconstruction_weight, name="reconstruction")([x, reconstruction, rescaled])
+        x = layers.ReconstructionLoss(reconstruction_weight, name="reconstruction")([x, *pairs])
     # float32 also under mixed precision: a softmax of many classes underflows in 16 bits
     return keras.Model(images, keras.layers.Softmax(name="softmax", dtype="float32")(x), name="classifier")
 
@@ -437,12 +453,11 @@ def _check_positive(what, *numbers):
         raise ValueError(f"{what} must be whole numbers of 1 or more, not {numbers}")
 
 
-def _check_numbers(image_shape, num_classes, filters, convolutions, kernel_size, strides, dropout, l1, l2):
+def _check_numbers(image_shape, num_classes, stages, dropout, l1, l2):
     _check_positive("image_shape (height, width, channels)", *image_shape)
     if len(image_shape) != 3:
         raise ValueError(f"image_shape must be (height, width, channels), not {image_shape}")
-    _check_positive("filters", *filters)
-    _check_positive("convolutions, kernel_size and strides", convolutions, kernel_size, strides)
+    _check_positive("filters", *(width for widths in stages for width in widths or [0]))
     if num_classes < 2:
         raise ValueError(f"num_classes must be 2 or more, not {num_classes}")
     if not 0 <= dropout < 1:
@@ -451,7 +466,7 @@ def _check_numbers(image_shape, num_classes, filters, convolutions, kernel_size,
         raise ValueError(f"l1 and l2 must not be negative, not {l1} and {l2}")
 
 
-def _check_decoder(decoder, filters, pooling, decoder_filters, kernel_size, strides, reconstruction_weight):
+def _check_decoder(decoder, mirrored, pooling, decoder_filters, kernel_size, strides, reconstruction_weight):
     if reconstruction_weight < 0:
         raise ValueError(f"reconstruction_weight must not be negative, not {reconstruction_weight}")
     if decoder == "none":
@@ -465,12 +480,24 @@ def _check_decoder(decoder, filters, pooling, decoder_filters, kernel_size, stri
     if pooling != "max" or strides != 2:
         raise ValueError(f"decoder 'unpooling' needs pooling='max' and decoder_strides=2, not {pooling!r} and {strides}")
     # each unpooling needs the channels of the maps whose switches it takes; the branch's last step is its own
-    wanted, most = tuple(reversed(filters))[1:], len(filters) - bool(reconstruction_weight)
+    wanted, most = mirrored[1:], len(mirrored) - bool(reconstruction_weight)
     if len(decoder_filters) > most or any(width != want for width, want in zip(decoder_filters, wanted, strict=False)):
         raise ValueError(
-            f"decoder 'unpooling' mirrors filters={tuple(filters)}: decoder_filters must begin as {wanted} does, and have at "
-            f"most {most} entries, not {tuple(decoder_filters)}"
+            f"decoder 'unpooling' mirrors the encoder: decoder_filters must begin as {wanted} does, and have at most {most} "
+            f"entries, not {tuple(decoder_filters)}"
         )
+
+
+def _mirrored(ends, step, x):
+    """What the stage gave that the decoder's `step` mirrors, with x."""
+    shape = ends[-1 - step].shape[1:] if step < len(ends) else None
+    if x.shape[1:] != shape:
+        wanted = [tuple(end.shape[1:]) for end in reversed(ends[:-1])]
+        raise ValueError(
+            f"reconstructed='all' mirrors the encoder: the decoder's steps must give {wanted}, of which step {step} gives "
+            f"{tuple(x.shape[1:])}; choose decoder_filters and decoder_strides so"
+        )
+    return ends[-1 - step]
 
 
 def _check_fits(x, stage, verb, least, image_shape, filters):

@@ -576,6 +576,61 @@ def sweep(table, by, measures):
     return fig
 
 
+def forest(table, by=None):
+    """How much each variant gains over its control, in percentage points with its 95 % interval; one panel for each `by`.
+
+    Filled: a difference that stands after the correction for their number (p_holm < 0.05). table: as study.compare returns,
+    of shares; by: the name of its column of panel titles.
+    """
+    variants = list(dict.fromkeys(zip(table["variant"], table["control"], strict=True)))
+    groups = list(dict.fromkeys(table[by])) if by else [None]
+    columns = min(4, len(groups))
+    rows = -(-len(groups) // columns)
+    fig = _figure(rows * (0.2 * len(variants) + 0.7) + 0.3)
+    axs = fig.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for ax, group in zip(axs.flat, groups, strict=False):
+        shown = table if by is None else table[table[by] == group]
+        for row in shown.to_dict("records"):
+            place, middle = variants.index((row["variant"], row["control"])), 100 * row["difference"]
+            spread = np.nan_to_num([[middle - 100 * row["low"]], [100 * row["high"] - middle]])
+            filled = "full" if row["p_holm"] < 0.05 else "none"
+            ax.errorbar(middle, place, xerr=spread, fmt="o", color="C0", markersize=4, capsize=2, fillstyle=filled)
+        ax.axvline(0, color="0.7", linewidth=0.8, zorder=0)
+        ax.set_title("" if by is None else str(group), fontsize=8)
+    for ax in axs.flat[len(groups) :]:
+        ax.axis("off")
+    axs[0, 0].set_yticks(range(len(variants)), [f"{variant}  (over {control})" for variant, control in variants], fontsize=7)
+    axs[0, 0].set_ylim(len(variants) - 0.5, -0.5)
+    fig.supxlabel("difference, percentage points", fontsize=8)
+    return fig
+
+
+def covariances(matrices, titles):
+    """Square matrices side by side on one scale, zero white: covariances of patches before and after."""
+    fig = _figure(2.6)
+    axs = fig.subplots(1, len(matrices), squeeze=False)[0]
+    limit = max(np.abs(matrix).max() for matrix in matrices) or 1
+    for ax, matrix, title in zip(axs, matrices, titles, strict=True):
+        image = ax.imshow(matrix, cmap="RdBu_r", vmin=-limit, vmax=limit)
+        ax.set_title(title, fontsize=8)
+        ax.set(xticks=[], yticks=[])
+    fig.colorbar(image, ax=axs, label="covariance")
+    return fig
+
+
+def learning_curves(curves):
+    """Mean over the seeds of the test accuracy after each epoch, one line a variant. curves: {variant: (seeds, epochs)}."""
+    fig, ax = _one(2.8)
+    for index, (name, values) in enumerate(curves.items()):
+        mean = np.mean(values, axis=0)
+        style = {"color": matplotlib.colormaps["tab20"](index % 20), "markersize": 3}
+        ax.plot(range(1, len(mean) + 1), mean, "-o", label=name, **style)
+    ax.set(xlabel="epoch", ylabel="test accuracy")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return fig
+
+
 def to_display(projections):
     """Signed projections as pixels in [0, 1]: 0.5 is zero, each image scaled by its own largest magnitude.
 

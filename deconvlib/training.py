@@ -1,5 +1,6 @@
 """Model + Dataset -> history of the training, and what the trained model gets right and wrong."""
 
+import functools
 import hashlib
 import json
 import time
@@ -16,6 +17,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from deconvlib import backend, models
 from deconvlib.backend import keras
 from deconvlib.data import Dataset
+from deconvlib.layers import ReconstructionLoss
 
 OPTIMIZERS = {
     "adam": keras.optimizers.Adam,
@@ -39,6 +41,9 @@ def fit(
     weight_decay: float = 0.0,
     augmentation: tuple[keras.layers.Layer, ...] = (),
     class_weight: str | None = None,
+    label_smoothing: float = 0.0,
+    images_per_epoch: int = 0,
+    unlabelled: np.ndarray | None = None,
     validation: float = 0.0,
     patience: int = 0,
     precision: str = "float32",
@@ -53,7 +58,12 @@ def fit(
     optimizer: "adam", "adamw", "rmsprop" or "sgd" (momentum 0.9, Nesterov). schedule: "constant", or "cosine": up from a
         tenth of `learning_rate` over the first fifth of the steps, then along a cosine to 0.
     augmentation: Keras layers applied to the training images only; the model itself stays without them.
-    class_weight: "balanced" weights classes by 1 / size.
+    class_weight: "balanced" weights classes by 1 / size. label_smoothing: share in [0, 1) of a label that is divided among
+        all classes.
+    images_per_epoch: that an epoch shows, all of them once before any of them again; 0: all once. With few images it
+        makes epochs as long as others'.
+    unlabelled: more images, uint8 (n, height, width, channels), for a model that reconstructs: each batch has as many of
+        them, drawn at random, as labelled ones beside it. They count in no loss that needs a label, and in no accuracy.
     validation: share of the training images held out, whose loss and accuracy are the val_ columns; with 0 they are the
         test set's, to be watched, never chosen by. patience: stop after so many epochs without a lower val_loss; asks
         for `validation`, since stopping is a choice.
@@ -67,12 +77,24 @@ def fit(
     the loss or a weight is no longer a number, with its step or epoch; the model then has the weights of the last good epoch.
     """
     _check(model, dataset, epochs, batch_size, optimizer, learning_rate, schedule, class_weight, validation, patience)
+    if images_per_epoch < 0 or not 0 <= label_smoothing < 1:
+        raise ValueError(f"no epoch of {images_per_epoch} images or smoothing of {label_smoothing}; 0 and [0, 1) work")
     models.known("precision", precision, PRECISIONS)
+    if unlabelled is not None:
+        models.check_images(model, unlabelled)
+        if not any(isinstance(layer, ReconstructionLoss) for layer in model.layers):
+            raise ValueError(
+                "unlabelled images teach a model that reconstructs; give models.classifier reconstruction_weight"
+            )
     settings = {name: value for name, value in locals().items() if isinstance(value, str | int | float | None)}
     images, labels, held_out = dataset.x_train, dataset.y_train, (dataset.x_test, dataset.y_test)
     if validation:
         images, *held_out, labels = _split(images, labels, validation, seed)
-    batches = _Batches(images, labels, batch_size, seed)
+    weights = np.ones(dataset.num_classes, np.float32)
+    if class_weight:
+        present = np.unique(labels)
+        weights[present] = compute_class_weight(class_weight, classes=present, y=labels)
+    batches = _Batches(images, labels, batch_size, seed, weights, images_per_epoch, unlabelled)
     trainer = keras.Sequential([keras.Input(model.input_shape[1:]), *augmentation, model])
     log = _Log(model, epochs, len(batches), patience, "validation" if validation else "test")
     callbacks = [log, _Epochs(batches), *callbacks]
@@ -81,23 +103,18 @@ def fit(
     if backup_dir:
         # Keras numbers the layers of a process; their names say nothing about the training
         settings |= {"backup_dir": None, "augmentation": [layer.get_config() | {"name": None} for layer in augmentation]}
-        log.resume(Path(backup_dir), _fingerprint(model, dataset, settings))
+        log.resume(Path(backup_dir), _fingerprint(model, dataset, unlabelled, settings))
         callbacks.append(keras.callbacks.BackupAndRestore(backup_dir))
-    weights = None
-    if class_weight:
-        present = np.unique(labels)
-        weights = dict(zip(present, compute_class_weight(class_weight, classes=present, y=labels), strict=True))
     with _precision(trainer, precision):
         trainer.compile(
             optimizer=_optimizer(optimizer, learning_rate, schedule, weight_decay, epochs * len(batches)),
-            loss="sparse_categorical_crossentropy",
-            metrics=["accuracy"],
+            loss=functools.partial(_cross_entropy, label_smoothing),
+            **{"metrics" if unlabelled is None else "weighted_metrics": ["accuracy"]},
         )
         trainer.fit(
             batches,
             epochs=epochs,
             validation_data=_Batches(*held_out, 500),
-            class_weight=weights,
             callbacks=callbacks,
             shuffle=False,  # Keras would change the order of the batches by a seed of its own
             verbose=0,
@@ -174,6 +191,13 @@ def _split(images, labels, share, seed):
     return images[kept], images[held], labels[held], labels[kept]
 
 
+def _cross_entropy(smoothing, labels, probabilities):
+    if not smoothing:
+        return keras.losses.sparse_categorical_crossentropy(labels, probabilities)
+    wanted = keras.ops.one_hot(keras.ops.reshape(labels, (-1,)), probabilities.shape[-1])
+    return keras.losses.categorical_crossentropy(wanted, probabilities, label_smoothing=smoothing)
+
+
 def _optimizer(name, learning_rate, schedule, weight_decay, steps):
     if schedule == "cosine":
         warm = steps // 5
@@ -202,22 +226,38 @@ class _Batches(keras.utils.PyDataset):
     """Batches of float images in [0, 1], in an order that depends on seed and epoch alone, so that a fit can resume.
 
     The images stay uint8 in memory until their batch is due. Without a seed the order is as stored.
+    weights: (K,) of the classes, None for no weights. The others: those of `fit`.
     """
 
-    def __init__(self, images, labels, batch_size, seed=None):
+    def __init__(self, images, labels, batch_size, seed=None, weights=None, images_per_epoch=0, unlabelled=None):
         super().__init__()
         self.images, self.labels, self.batch_size, self.seed = images, labels, batch_size, seed
-        self.order = np.arange(len(images))
+        self.weights, self.unlabelled = weights, unlabelled
+        self.length = images_per_epoch or len(images)
+        self.order = self.others = np.arange(self.length)
 
     def shuffle(self, epoch):
-        self.order = np.random.default_rng([self.seed, epoch]).permutation(len(self.images))
+        rng = np.random.default_rng([self.seed, epoch])
+        passes = -(-self.length // len(self.images))
+        self.order = np.concatenate([rng.permutation(len(self.images)) for _ in range(passes)])[: self.length]
+        if self.unlabelled is not None:
+            self.others = rng.integers(len(self.unlabelled), size=self.length)
 
     def __len__(self):
-        return -(-len(self.images) // self.batch_size)
+        return -(-self.length // self.batch_size)
 
     def __getitem__(self, index):
-        chosen = self.order[index * self.batch_size : (index + 1) * self.batch_size]
-        return self.images[chosen].astype(np.float32) / 255, self.labels[chosen]
+        here = slice(index * self.batch_size, (index + 1) * self.batch_size)
+        images, labels = self.images[self.order[here]], self.labels[self.order[here]]
+        if self.weights is None:
+            return images.astype(np.float32) / 255, labels
+        weights = self.weights[labels]
+        if self.unlabelled is not None:
+            images = np.concatenate([images, self.unlabelled[self.others[here]]])
+            # twice, since the mean of the losses is over twice as many images
+            weights = np.concatenate([2 * weights, np.zeros_like(weights)])
+            labels = np.concatenate([labels, np.zeros_like(labels)])
+        return images.astype(np.float32) / 255, labels, weights
 
 
 class _Epochs(keras.callbacks.Callback):
@@ -324,9 +364,10 @@ def _duration(seconds):
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
-def _fingerprint(model, dataset, settings):
+def _fingerprint(model, dataset, unlabelled, settings):
     """What must be the same for an interrupted fit to go on: settings, architecture, initial weights and data."""
     digest = hashlib.blake2b(json.dumps([settings, model.to_json()], sort_keys=True, default=str).encode())
-    for array in (*model.get_weights(), dataset.x_train, dataset.y_train):
+    arrays = [*model.get_weights(), dataset.x_train, dataset.y_train]
+    for array in arrays if unlabelled is None else [*arrays, unlabelled]:
         digest.update(np.ascontiguousarray(array))
     return digest.hexdigest()
