@@ -19,6 +19,7 @@ test: $(READY)  ## style, unit tests, and every notebook against its stored outp
 benchmark: .venv/ready-benchmark  ## agreement, time and memory beside the other tools, into reports/benchmarks
 	$(BIN)/pytest -q tests/benchmarks/agreement.py
 	$(BIN)/python tests/benchmarks/speed.py
+	$(BIN)/python tests/benchmarks/network_deconvolution.py
 
 lab: $(READY)  ## open JupyterLab
 	$(if $(DECONVLIB_DATA),DECONVLIB_DATA=$(abspath $(DECONVLIB_DATA))) $(BIN)/jupyter lab --notebook-dir=notebooks

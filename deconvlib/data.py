@@ -134,6 +134,20 @@ class Dataset:
         sizes = [max(int(largest / imbalance ** (k / steps)), 1) for k in range(self.num_classes)]
         return self._of_each_class(sizes, seed)
 
+    def hold_out(self, share: float, seed: int = 0) -> "Dataset":
+        """A dataset whose test images are that share of the training images, every class in proportion; the rest trains.
+
+        What is chosen by it, a learning rate for one, has not seen the test images. Raises ValueError for a class of one image.
+        """
+        from sklearn.model_selection import train_test_split
+
+        if not 0 < share < 1:
+            raise ValueError(f"share must lie between 0 and 1, not {share}")
+        numbers = np.arange(len(self.y_train))
+        kept, held = train_test_split(numbers, test_size=share, stratify=self.y_train, random_state=seed)
+        masks = None if self.masks_train is None else self.masks_train[held]
+        return replace(self._train(kept), x_test=self.x_train[held], y_test=self.y_train[held], masks_test=masks)
+
     def _of_each_class(self, sizes, seed):
         rng, chosen = np.random.default_rng(seed), []
         for label, size in enumerate(sizes):

@@ -576,27 +576,26 @@ def sweep(table, by, measures):
     return fig
 
 
-def forest(table, by=None):
-    """How much each variant gains over its control, in percentage points with its 95 % interval; one panel for each `by`.
+def forest(table):
+    """How much each variant gains over its control, in percentage points with its 95 % interval; one panel a regime.
 
     Filled: a difference that stands after the correction for their number (p_holm < 0.05). table: as study.compare returns,
-    of shares; by: the name of its column of panel titles.
+    of shares.
     """
     variants = list(dict.fromkeys(zip(table["variant"], table["control"], strict=True)))
-    groups = list(dict.fromkeys(table[by])) if by else [None]
+    groups = list(dict.fromkeys(table["regime"]))
     columns = min(4, len(groups))
     rows = -(-len(groups) // columns)
     fig = _figure(rows * (0.2 * len(variants) + 0.7) + 0.3)
     axs = fig.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for ax, group in zip(axs.flat, groups, strict=False):
-        shown = table if by is None else table[table[by] == group]
-        for row in shown.to_dict("records"):
+        for row in table[table["regime"] == group].to_dict("records"):
             place, middle = variants.index((row["variant"], row["control"])), 100 * row["difference"]
             spread = np.nan_to_num([[middle - 100 * row["low"]], [100 * row["high"] - middle]])
             filled = "full" if row["p_holm"] < 0.05 else "none"
             ax.errorbar(middle, place, xerr=spread, fmt="o", color="C0", markersize=4, capsize=2, fillstyle=filled)
         ax.axvline(0, color="0.7", linewidth=0.8, zorder=0)
-        ax.set_title("" if by is None else str(group), fontsize=8)
+        ax.set_title(group, fontsize=8, parse_math=False)
     for ax in axs.flat[len(groups) :]:
         ax.axis("off")
     axs[0, 0].set_yticks(range(len(variants)), [f"{variant}  (over {control})" for variant, control in variants], fontsize=7)

@@ -1,6 +1,6 @@
 """Results of networks that differ in one thing, trained with the same seeds -> differences, intervals, words.
 
-A result is a row: the regime's columns (which images), `seed`, `variant`, and numbers. Two variants are compared by the
+A result is a row: `regime` (which images, in words), `seed`, `variant`, and numbers. Two variants are compared by the
 differences of the runs that share regime and seed, so that what a seed does to both cancels out.
 """
 
@@ -11,19 +11,17 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-KEYS = ("variant", "seed")
 
+def read(path: Path) -> pd.DataFrame:
+    """The results in a sweep's metrics.csv, whose runs recorded `regime`, and numbers under names like "variant: number".
 
-def read(path: Path, regime: tuple[str, ...]) -> pd.DataFrame:
-    """The results in a sweep's metrics.csv, whose runs recorded numbers under names like "variant: number".
+    Returns a row for each run and variant: regime, seed, variant, and a column a number; a list becomes a list again. Runs
+    that failed or wait are left out.
 
-    regime: columns that say on which images. Returns a row for each run and variant: regime, seed, variant, and a column
-    a number; a list becomes a list again. Runs that failed or wait are left out.
-
-    Raises FileNotFoundError; ValueError where a column of the regime is missing, or no run is done.
+    Raises FileNotFoundError; ValueError where one of these columns is missing, or no run is done.
     """
     table = pd.read_csv(path)
-    if missing := [name for name in (*regime, "seed", "status") if name not in table]:
+    if missing := [name for name in ("regime", "seed", "status") if name not in table]:
         raise ValueError(f"{path} has no column {', '.join(map(repr, missing))}; its columns: {', '.join(table)}")
     table = table[table["status"] == "done"]
     if table.empty:
@@ -36,21 +34,21 @@ def read(path: Path, regime: tuple[str, ...]) -> pd.DataFrame:
             if colon and not pd.isna(run[column]):
                 value = run[column]
                 found.setdefault(variant, {})[number] = json.loads(value) if isinstance(value, str) else value
-        shared = {name: run[name] for name in (*regime, "seed")}
-        rows += [shared | {"variant": variant, **numbers} for variant, numbers in found.items()]
+        shared = {"regime": run["regime"], "seed": run["seed"]}
+        rows += [shared | {"variant": variant} | numbers for variant, numbers in found.items()]
     return pd.DataFrame(rows)
 
 
-def compare(results: pd.DataFrame, measure: str, controls: dict[str, str], regime: tuple[str, ...] = ()) -> pd.DataFrame:
+def compare(results: pd.DataFrame, measure: str, controls: dict[str, str]) -> pd.DataFrame:
     """How much higher `measure` is for each variant than for its control: a row for each regime and variant.
 
-    controls: {variant: the variant that it is compared with}. Returns the regime's columns, variant, control, `mean` (of
+    controls: {variant: the variant that it is compared with}. Returns regime, variant, control, `mean` (of
     the variant), `control_mean`, `pairs` (seeds that both have), `difference` (mean of the differences), `low` and `high`
     (its 95 % t interval), `p` (two-sided paired t-test) and `p_holm`, corrected for all rows of the table (Holm 1979).
     A variant without a pair is left out; with one pair there is no interval and no p.
     """
     rows = []
-    for key, group in results.groupby(list(regime), sort=False) if regime else [((), results)]:
+    for regime, group in results.groupby("regime", sort=False):
         values = group.pivot(index="seed", columns="variant", values=measure)
         for variant, control in controls.items():
             if not {variant, control} <= set(values):
@@ -63,7 +61,7 @@ def compare(results: pd.DataFrame, measure: str, controls: dict[str, str], regim
             if len(apart) > 1 and np.ptp(apart) > 0:
                 test = stats.ttest_1samp(apart, 0)
                 (low, high), p = test.confidence_interval(0.95), test.pvalue
-            row = dict(zip(regime, key, strict=True)) | {"variant": variant, "control": control}
+            row = {"regime": regime, "variant": variant, "control": control}
             row |= {"mean": both[variant].mean(), "control_mean": both[control].mean(), "pairs": len(both)}
             rows.append(row | {"difference": apart.mean(), "low": low, "high": high, "p": p})
     table = pd.DataFrame(rows)

@@ -11,7 +11,6 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from sklearn.metrics import confusion_matrix
-from sklearn.model_selection import train_test_split
 from sklearn.utils.class_weight import compute_class_weight
 
 from deconvlib import backend, models
@@ -50,6 +49,7 @@ def fit(
     gradient_norms: bool = False,
     backup_dir: str | Path | None = None,
     callbacks: tuple[keras.callbacks.Callback, ...] = (),
+    verbose: bool = True,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Train `model` in place; returns one row an epoch: epoch, loss, accuracy, val_loss, val_accuracy, learning_rate,
@@ -73,8 +73,10 @@ def fit(
     callbacks: Keras callbacks, evolution.Snapshots for one; their `model` wraps `model` and has its weights.
     seed: order of the images, and the split. Initial weights and dropout take theirs when the model is built.
 
-    Prints one line an epoch with the time left. Raises ValueError for settings that cannot work; FloatingPointError where
-    the loss or a weight is no longer a number, with its step or epoch; the model then has the weights of the last good epoch.
+    verbose: prints one line an epoch with the time left.
+
+    Raises ValueError for settings that cannot work; FloatingPointError where the loss or a weight is no longer a number,
+    with its step or epoch; the model then has the weights of the last good epoch.
     """
     _check(model, dataset, epochs, batch_size, optimizer, learning_rate, schedule, class_weight, validation, patience)
     if images_per_epoch < 0 or not 0 <= label_smoothing < 1:
@@ -83,26 +85,27 @@ def fit(
     if unlabelled is not None:
         models.check_images(model, unlabelled)
         if not any(isinstance(layer, ReconstructionLoss) for layer in model.layers):
-            raise ValueError(
-                "unlabelled images teach a model that reconstructs; give models.classifier reconstruction_weight"
-            )
+            raise ValueError("unlabelled images teach a model that reconstructs; give models.classifier reconstruction_weight")
     settings = {name: value for name, value in locals().items() if isinstance(value, str | int | float | None)}
-    images, labels, held_out = dataset.x_train, dataset.y_train, (dataset.x_test, dataset.y_test)
-    if validation:
-        images, *held_out, labels = _split(images, labels, validation, seed)
+    parts = dataset.hold_out(validation, seed) if validation else dataset
+    images, labels = parts.x_train, parts.y_train
     weights = np.ones(dataset.num_classes, np.float32)
     if class_weight:
         present = np.unique(labels)
         weights[present] = compute_class_weight(class_weight, classes=present, y=labels)
     batches = _Batches(images, labels, batch_size, seed, weights, images_per_epoch, unlabelled)
     trainer = keras.Sequential([keras.Input(model.input_shape[1:]), *augmentation, model])
-    log = _Log(model, epochs, len(batches), patience, "validation" if validation else "test")
+    log = _Log(model, epochs, len(batches), patience, "validation" if validation else "test", verbose)
     callbacks = [log, _Epochs(batches), *callbacks]
     if gradient_norms:
         callbacks.insert(0, _GradientNorms(model, models.as_input(model, images[:PROBE]), labels[:PROBE]))
     if backup_dir:
         # Keras numbers the layers of a process; their names say nothing about the training
-        settings |= {"backup_dir": None, "augmentation": [layer.get_config() | {"name": None} for layer in augmentation]}
+        settings |= {
+            "backup_dir": None,
+            "verbose": None,
+            "augmentation": [layer.get_config() | {"name": None} for layer in augmentation],
+        }
         log.resume(Path(backup_dir), _fingerprint(model, dataset, unlabelled, settings))
         callbacks.append(keras.callbacks.BackupAndRestore(backup_dir))
     with _precision(trainer, precision):
@@ -114,7 +117,7 @@ def fit(
         trainer.fit(
             batches,
             epochs=epochs,
-            validation_data=_Batches(*held_out, 500),
+            validation_data=_Batches(parts.x_test, parts.y_test, 500),
             callbacks=callbacks,
             shuffle=False,  # Keras would change the order of the batches by a seed of its own
             verbose=0,
@@ -143,7 +146,10 @@ def evaluate(model: keras.Model, dataset: Dataset, batch_size: int = 500) -> Eva
     """
     if model.output_shape[-1] != dataset.num_classes:
         raise ValueError(f"the model has {model.output_shape[-1]} classes, {dataset.name} has {dataset.num_classes}")
-    probabilities = model.predict(_Batches(dataset.x_test, dataset.y_test, batch_size), verbose=0)
+    # not model.predict: of many small models TensorFlow would warn that each has a program of its own
+    predict = backend.compiled(functools.partial(model, training=False), model, dataset.image_shape)
+    batches = _Batches(dataset.x_test, dataset.y_test, batch_size)
+    probabilities = np.concatenate([predict(batches[index][0])[0] for index in range(len(batches))])
     predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
     right = predicted == dataset.y_test
     confusion = confusion_matrix(dataset.y_test, predicted, labels=range(dataset.num_classes))
@@ -183,12 +189,6 @@ def _check(model, dataset, epochs, batch_size, optimizer, learning_rate, schedul
         raise ValueError(f"validation is a share of the training images in [0, 1), not {validation}")
     if patience and not validation:
         raise ValueError("patience stops by the validation loss: hold images out for it, validation=0.1 for instance")
-
-
-def _split(images, labels, share, seed):
-    """(training images, held-out images, held-out labels, training labels), every class in proportion."""
-    kept, held = train_test_split(np.arange(len(images)), test_size=share, stratify=labels, random_state=seed)
-    return images[kept], images[held], labels[held], labels[kept]
 
 
 def _cross_entropy(smoothing, labels, probabilities):
@@ -293,8 +293,9 @@ class _GradientNorms(keras.callbacks.Callback):
 class _Log(keras.callbacks.Callback):
     """Keeps the rows of the history, prints them, stops by patience, and refuses a loss that is not a number."""
 
-    def __init__(self, model, epochs, steps, patience, watched):
+    def __init__(self, model, epochs, steps, patience, watched, verbose):
         super().__init__()
+        self.say = functools.partial(print, flush=True) if verbose else lambda text: None
         self.network, self.epochs, self.steps = model, epochs, steps
         self.patience, self.watched = patience, watched
         self.rows, self.good, self.file = [], model.get_weights(), None
@@ -315,7 +316,7 @@ class _Log(keras.callbacks.Callback):
         if epoch and not self.rows:  # Keras restored the weights of an interrupted fit
             self.rows = pd.read_csv(self.file)[:epoch].to_dict("records")
             self.good = self.network.get_weights()
-            print(f"resumed after epoch {epoch} of {self.epochs}", flush=True)
+            self.say(f"resumed after epoch {epoch} of {self.epochs}")
         self.epoch, self.epoch_begun, self.announced = epoch, time.perf_counter(), epoch > 0
 
     def on_train_batch_end(self, batch, logs=None):
@@ -325,7 +326,7 @@ class _Log(keras.callbacks.Callback):
         if not self.announced and spent > 10 and batch > 10:
             self.announced = True
             whole = spent / (batch + 1) * self.steps
-            print(f"about {_duration(whole)} an epoch, {_duration(whole * self.epochs)} in all", flush=True)
+            self.say(f"about {_duration(whole)} an epoch, {_duration(whole * self.epochs)} in all")
 
     def _diverged(self, what):
         self.network.set_weights(self.good)
@@ -348,15 +349,14 @@ class _Log(keras.callbacks.Callback):
         if self.file:
             pd.DataFrame(self.rows).to_csv(self.file, index=False)
         left = np.mean([row["seconds"] for row in self.rows]) * (self.epochs - epoch - 1)
-        print(
+        self.say(
             f"epoch {epoch + 1:{len(str(self.epochs))}d}/{self.epochs}   loss {row['loss']:.3f}   "
             f"accuracy {row['accuracy']:.3f}   {self.watched} {row['val_accuracy']:.3f}   "
-            f"{_duration(row['seconds'])}" + (f", about {_duration(left)} left" if left else ""),
-            flush=True,
+            f"{_duration(row['seconds'])}" + (f", about {_duration(left)} left" if left else "")
         )
         best = min(range(len(self.rows)), key=lambda index: self.rows[index]["val_loss"])
         if self.patience and len(self.rows) - 1 - best >= self.patience:
-            print(f"stopped: no lower {self.watched} loss in {self.patience} epochs", flush=True)
+            self.say(f"stopped: no lower {self.watched} loss in {self.patience} epochs")
             self.model.stop_training = True
 
 

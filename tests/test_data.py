@@ -246,6 +246,19 @@ def test_take_keeps_what_is_not_asked_about(shapes):
     assert not np.array_equal(shapes.take(50, seed=0).y_train, shapes.take(50, seed=1).y_train)
 
 
+def test_held_out_images_are_a_share_of_every_class(shapes):
+    parts = shapes.hold_out(0.25, seed=1)
+    few = np.bincount(shapes.y_train)
+    np.testing.assert_allclose(np.bincount(parts.y_test), few / 4, atol=1)
+    seen = {image.tobytes() for image in parts.x_train}
+    assert not seen & {image.tobytes() for image in parts.x_test}
+    assert len(parts.x_train) + len(parts.x_test) == len(shapes.x_train)
+    (index,) = np.flatnonzero((shapes.x_train == parts.x_test[-1]).all(axis=(1, 2, 3)))
+    np.testing.assert_array_equal(parts.masks_test[-1], shapes.masks_train[index])
+    with pytest.raises(ValueError, match="share must lie between 0 and 1"):
+        shapes.hold_out(1.5)
+
+
 @pytest.mark.parametrize("subset", [lambda d: d.long_tail(10), lambda d: d.take_per_class(3), lambda d: d.take(test=9)])
 def test_masks_follow_in_every_subset(shapes, subset):
     small = subset(shapes)

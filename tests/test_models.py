@@ -52,6 +52,16 @@ def test_layers_have_the_names_of_the_text():
     assert names[-6:] == ["flatten", "dropout1", "dense1", "dropout2", "logits", "softmax"]
 
 
+def test_a_stage_may_have_convolutions_of_its_own():
+    model = models.classifier(
+        (32, 32, 3), 10, filters=(4, (6, 8), [8]), convolutions=1, decoder="unpooling", decoder_filters=(8,)
+    )
+    widths = [layer.filters for layer in model.layers if layer.name.startswith("conv")]
+    assert widths == [4, 6, 8, 8] and model.get_layer("conv3").output.shape[1:] == (16, 16, 8)
+    twice = models.classifier((32, 32, 3), 10, filters=((4, 4), (8, 8)))
+    assert twice.to_json() == models.classifier((32, 32, 3), 10, filters=(4, 8), convolutions=2).to_json()
+
+
 def test_weights_come_from_the_seed():
     build = [models.classifier((16, 16, 1), 3, filters=(4,), seed=seed).get_weights() for seed in (0, 0, 1)]
     assert all(np.array_equal(a, b) for a, b in zip(build[0], build[1], strict=True))
@@ -95,6 +105,15 @@ def test_network_deconvolution_is_in_every_layer():
     assert kinds.pop("dense1") == kinds.pop("logits") == "DeconvolvedDense"
     assert set(kinds.values()) == {"DeconvolvedConv2D"} and len(kinds) == 4
     assert models.layer_table(model).set_index("layer").loc["conv1", "FLOPs"] == 2 * 9 * 4 * 256
+
+
+def test_network_deconvolution_of_the_first_layer_alone():
+    model = models.classifier((16, 16, 1), 3, filters=(4, 4), normalization="deconvolution_then_batch")
+    kinds = {layer.name: type(layer).__name__ for layer in model.layers if layer.weights}
+    assert kinds == {
+        **{"conv1": "DeconvolvedConv2D", "norm1": "BatchNormalization", "conv2": "Conv2D", "norm2": "BatchNormalization"},
+        **{"dense1": "Dense", "logits": "Dense"},
+    }
 
 
 def trained(**settings):
@@ -143,6 +162,22 @@ def test_a_branch_reconstructs_the_image(decoder, tmp_path):
     np.testing.assert_allclose(models.load(tmp_path / "model.keras").predict(images, verbose=0), probabilities, atol=1e-6)
 
 
+@pytest.mark.parametrize("decoder", ["unpooling", "transposed"])
+def test_every_stage_is_reconstructed_where_all_are(decoder):
+    settings = {"filters": (4, 6, 8), "decoder": decoder, "decoder_filters": (6, 4), "reconstruction_weight": 2.0}
+    model = models.classifier((16, 16, 3), 3, reconstructed="all", **settings)
+    parts = model.get_layer("reconstruction").input[1:]
+    images = np.random.default_rng(0).random((5, 16, 16, 3), np.float32)
+    values = keras.Model(model.inputs, parts).predict(images, verbose=0)
+    assert [value.shape[1:] for value in values[::2]] == [(16, 16, 3), (4, 4, 6), (8, 8, 4)]
+    for value, name in zip(values[3::2], ("pool2", "pool1"), strict=True):
+        inside = keras.Model(model.inputs, model.get_layer(name).output)
+        np.testing.assert_allclose(value, inside.predict(images, verbose=0), atol=1e-6)
+    model(images)
+    errors = [np.square(one - other).mean() for one, other in zip(values[::2], values[1::2], strict=True)]
+    assert float(sum(model.losses)) == pytest.approx(2 * sum(errors), rel=1e-4)
+
+
 def test_a_branch_of_another_size_is_resized():
     model = models.classifier((14, 14, 1), 3, filters=(4, 4), decoder="resize", decoder_filters=(4,), reconstruction_weight=1.0)
     assert model.get_layer("reconstruct").output.shape[1:] == (12, 12, 1)
@@ -187,6 +222,12 @@ def test_probabilities(activation, pooling):
         ({"decoder": "unpooling", "decoder_filters": (32, 64)}, r"must begin as \(64, 32\) does.*not \(32, 64\)"),
         ({"decoder": "unpooling", "pooling": "average"}, "'unpooling' needs pooling='max'"),
         ({"decoder": "unpooling", "decoder_filters": (64, 32, 8), "reconstruction_weight": 1.0}, "at most 2 entries"),
+        ({"filters": (8, ())}, "filters must be whole numbers of 1 or more"),
+        ({"decoder": "resize", "reconstruction_weight": 1.0, "reconstructed": "some"}, "reconstructed 'some' is not known"),
+        (
+            {"decoder": "resize", "decoder_filters": (9,), "reconstruction_weight": 1.0, "reconstructed": "all"},
+            r"must give \[\(8, 8, 64\), \(16, 16, 32\)\], of which step 1 gives \(8, 8, 9\)",
+        ),
         ({"reconstruction_weight": 1.0}, "needs a decoder that reconstructs: transposed, unpooling"),
         ({"decoder": "resize", "reconstruction_weight": -1.0}, "must not be negative"),
     ],

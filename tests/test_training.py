@@ -148,6 +148,58 @@ def test_balanced_weights_help_the_rare_class(digits):
     assert rare[1] > rare[0]
 
 
+def test_few_images_come_again_until_the_epoch_is_as_long_as_asked(digits):
+    few = digits.take_per_class(3)
+    batches = training._Batches(few.x_train, few.y_train, 8, seed=0, images_per_epoch=70)
+    batches.shuffle(1)
+    assert len(batches) == 9 and sum(len(batches[index][1]) for index in range(9)) == 70
+    counts = np.bincount(batches.order)
+    assert len(counts) == 30 and set(counts) == {2, 3}  # all twice before any a third time
+    assert np.bincount(batches.order[:30]).tolist() == [1] * 30
+    history = training.fit(small(digits), few, epochs=2, images_per_epoch=600)
+    assert history["val_accuracy"].iloc[-1] > 0.5
+
+
+def test_a_smoothed_label_is_divided_among_all_classes(digits):
+    model = small(digits)
+    history = training.fit(model, digits, epochs=1, learning_rate=1e-12, label_smoothing=0.2)
+    probabilities = model.predict(models.as_input(model, digits.x_test), verbose=0)
+    wanted = 0.8 * np.eye(10)[digits.y_test] + 0.2 / 10
+    expected = -(wanted * np.log(probabilities)).sum(axis=1).mean()
+    assert history["val_loss"].iloc[0] == pytest.approx(expected, rel=1e-4)
+
+
+def branched(dataset, weight):
+    settings = {"decoder": "resize", "decoder_filters": (4,), "reconstruction_weight": weight}
+    return models.classifier(dataset.image_shape, dataset.num_classes, filters=(8, 8), **settings)
+
+
+def test_images_without_labels_count_in_the_reconstruction_alone(digits):
+    few = digits.take_per_class(5)
+    settings = {"epochs": 2, "optimizer": "sgd", "learning_rate": 0.05}
+    with_them, without = (branched(digits, 1e-9) for _ in range(2))
+    history = training.fit(with_them, few, **settings, unlabelled=digits.x_train)
+    plain = training.fit(without, few, **settings)
+    for one, other in zip(with_them.get_weights()[:4], without.get_weights()[:4], strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(history[["loss", "accuracy"]], plain[["loss", "accuracy"]], rtol=1e-4)
+    # and there they do count
+    errors = []
+    for unlabelled in (None, digits.x_train):
+        model = branched(digits, 10.0)
+        training.fit(model, few.take(train=4), epochs=60, learning_rate=5e-3, unlabelled=unlabelled)
+        _, reconstruction, original = model.get_layer("reconstruction").input
+        inside = keras.Model(model.inputs, [reconstruction, original])
+        made, true = inside.predict(models.as_input(model, digits.x_test), verbose=0)
+        errors.append(np.square(made - true).mean())
+    assert errors[1] < 0.9 * errors[0]
+
+
+def test_says_nothing_where_it_is_told_so(digits, capsys):
+    training.fit(small(digits), digits, epochs=1, verbose=False)
+    assert capsys.readouterr().out == ""
+
+
 @pytest.mark.parametrize("precision", training.PRECISIONS)
 def test_the_model_is_float32_after_any_precision(digits, precision):
     model = small(digits)
@@ -192,6 +244,10 @@ def test_evaluation_by_hand():
         ({"epochs": 0}, "must be 1 or more"),
         ({"patience": 2}, "hold images out for it, validation=0.1"),
         ({"validation": 1.5}, r"in \[0, 1\)"),
+        ({"label_smoothing": 1.0}, "smoothing of 1.0"),
+        ({"images_per_epoch": -1}, "no epoch of -1 images"),
+        ({"unlabelled": np.zeros((4, 8, 8, 1), np.uint8)}, "give models.classifier reconstruction_weight"),
+        ({"unlabelled": np.zeros((4, 9, 8, 1), np.uint8)}, "do not fit this model"),
     ],
 )
 def test_refuses(digits, arguments, said):
