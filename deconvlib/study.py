@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+COLUMNS = ["regime", "variant", "control", "mean", "control_mean", "pairs", "difference", "low", "high", "p"]
+
 
 def read(path: Path) -> pd.DataFrame:
     """The results in a sweep's metrics.csv, whose runs recorded `regime`, and numbers under names like "variant: number".
@@ -42,10 +44,10 @@ def read(path: Path) -> pd.DataFrame:
 def compare(results: pd.DataFrame, measure: str, controls: dict[str, str]) -> pd.DataFrame:
     """How much higher `measure` is for each variant than for its control: a row for each regime and variant.
 
-    controls: {variant: the variant that it is compared with}. Returns regime, variant, control, `mean` (of
-    the variant), `control_mean`, `pairs` (seeds that both have), `difference` (mean of the differences), `low` and `high`
-    (its 95 % t interval), `p` (two-sided paired t-test) and `p_holm`, corrected for all rows of the table (Holm 1979).
-    A variant without a pair is left out; with one pair there is no interval and no p.
+    controls: {variant: the variant that it is compared with}. Returns regime, variant, control, `mean` (of the variant),
+    `control_mean`, `pairs` (seeds that both have), `difference` (mean of the differences), `low` and `high` (its 95 % t
+    interval), `p` (two-sided paired t-test) and `p_holm`, corrected for all rows of the table (Holm 1979). A variant
+    without a pair is left out; with one pair, or with equal differences, there is no interval and no p.
     """
     rows = []
     for regime, group in results.groupby("regime", sort=False):
@@ -64,10 +66,8 @@ def compare(results: pd.DataFrame, measure: str, controls: dict[str, str]) -> pd
             row = {"regime": regime, "variant": variant, "control": control}
             row |= {"mean": both[variant].mean(), "control_mean": both[control].mean(), "pairs": len(both)}
             rows.append(row | {"difference": apart.mean(), "low": low, "high": high, "p": p})
-    table = pd.DataFrame(rows)
-    if len(table):
-        table["p_holm"] = _holm(table["p"].to_numpy())
-    return table
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    return table.assign(p_holm=_holm(table["p"].to_numpy(float)))
 
 
 def _holm(p):

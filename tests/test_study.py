@@ -40,6 +40,10 @@ def test_one_pair_has_no_interval():
     assert study.verdict(row) == "not known: 1 pair of runs"
 
 
+def test_nothing_to_compare_is_an_empty_table():
+    assert study.compare(results(a=[0.5]), "accuracy", {"b": "a"}).empty
+
+
 def test_the_correction_is_holms():
     np.testing.assert_allclose(study._holm(np.array([0.01, 0.04, np.nan, 0.03])), [0.03, 0.06, np.nan, 0.06])
     assert study._holm(np.array([0.6, 0.7])).tolist() == [1, 1]
