@@ -83,7 +83,7 @@ def _peaks(model, layers, image_shape):
             if step.name in layers:
                 maps = keras.ops.reshape(output, (-1, int(np.prod(output.shape[1:-1])), output.shape[-1]))
                 places = keras.ops.argmax(maps, axis=1)
-                found[step.name] = keras.ops.take_along_axis(maps, places[:, None], axis=1)[:, 0], places
+                found[step.name] = keras.ops.max(maps, axis=1), places
             return output
 
         graph.run(model, [images], note, until=last)

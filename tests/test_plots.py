@@ -51,9 +51,16 @@ PARTS = pd.DataFrame(
     | dict.fromkeys(("delta", "deviation", "random", "random_deviation"), 0.1)
 )
 PROBED = pd.DataFrame({"layer": ["conv1"], "features": [64], "train": [0.9], "test": [0.8], "error": [0.01]})
+COMPARED = pd.DataFrame(
+    {"regime": ["few", "few", "tail"], "variant": ["a", "b", "a"], "control": "plain", "difference": [0.02, -0.01, 0.0]}
+    | {"low": [0.01, np.nan, -0.02], "high": [0.03, np.nan, 0.02], "p_holm": [0.01, np.nan, 1.0]}
+)
 BINS = pd.DataFrame({"confidence": [0.5, 0.9], "accuracy": [0.4, 0.9], "count": [3, 5]})
 
 EVERY = {
+    "forest": lambda: plots.forest(COMPARED),
+    "covariances": lambda: plots.covariances([np.eye(4), -np.eye(4)], ["before", "after"]),
+    "learning_curves": lambda: plots.learning_curves({"a": np.array([[0.1, 0.3], [0.2, 0.4]]), "b": np.array([[0.2, 0.2]])}),
     "image_sheet": lambda: plots.image_sheet(IMAGES, titles=[str(i) for i in range(12)], columns=5, caption="as they are"),
     "class_sheet": lambda: plots.class_sheet(IMAGES, np.arange(12) % 3, ("a", "b", "c"), per_class=5),
     "class_sizes": lambda: plots.class_sizes({"all": np.array([5, 3]), "few": np.array([1, 1])}, ("a", "b")),
@@ -155,6 +162,16 @@ def test_an_occlusion_is_drawn_where_the_squares_were():
     assert corners[1, 0, 1] < 3.5 < corners[2, 0, 1] and corners[0, 1, 0] < 4.5 < corners[0, 2, 0]
     dead = fig.axes[7].collections[0]  # a map that is zero before stays what it was
     assert (dead.get_array() == 1).all()
+
+
+def test_a_forest_has_points_in_their_row_and_fills_what_stands_after_the_correction():
+    few, tail = plots.forest(COMPARED).axes[:2]
+    assert [ax.get_title() for ax in (few, tail)] == ["few", "tail"]
+    first, second = (bar.lines[0] for bar in few.containers)
+    np.testing.assert_allclose([*first.get_xydata()[0], *second.get_xydata()[0]], [2, 0, -1, 1])
+    assert first.get_fillstyle() == "full" and second.get_fillstyle() == "none"
+    np.testing.assert_allclose(few.containers[0].lines[2][0].get_segments()[0][:, 0], [1, 3])
+    assert [label.get_text() for label in few.get_yticklabels()] == ["a  (over plain)", "b  (over plain)"]
 
 
 @pytest.mark.parametrize(
