@@ -234,7 +234,7 @@ class _Batches(keras.utils.PyDataset):
         self.images, self.labels, self.batch_size, self.seed = images, labels, batch_size, seed
         self.weights, self.unlabelled = weights, unlabelled
         self.length = images_per_epoch or len(images)
-        self.order = self.others = np.arange(self.length)
+        self.order = self.others = np.arange(self.length) % len(images)
 
     def shuffle(self, epoch):
         rng = np.random.default_rng([self.seed, epoch])
