@@ -8,9 +8,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from tqdm import tqdm
 
-from deconvlib import backend, deconvnet, features, graph
+from deconvlib import backend, deconvnet, features, graph, progress
 from deconvlib.backend import keras
 from deconvlib.data import Dataset
 
@@ -162,7 +161,7 @@ def probes(
         for batches in (features.batches(model, images, "features") for images in (dataset.x_train, dataset.x_test))
     )
     found = []
-    for layer, x, x_test in tqdm(list(zip(layers, train, test, strict=True)), desc="probes", delay=2, leave=False):
+    for layer, x, x_test in progress.steps(list(zip(layers, train, test, strict=True)), "probes", "layer"):
         probe = make_pipeline(StandardScaler(), LogisticRegression(C=1 / regularization, max_iter=100))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # the last digits of the loss change no accuracy

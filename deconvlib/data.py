@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from PIL import Image
 from platformdirs import user_cache_dir
-from tqdm import tqdm
+
+from deconvlib import progress
 
 # scikit-learn, pandas and Keras are imported where they are used: each takes a second or more
 if TYPE_CHECKING:
@@ -339,6 +340,11 @@ def near_duplicates(dataset: Dataset, threshold: float = 0.96) -> "pd.DataFrame"
     return table.sort_values("similarity", ascending=False, kind="stable", ignore_index=True)
 
 
+def by_similarity(images: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """Numbers of `images`, the one most like `image` first, by the correlation of grey thumbnails as in `near_duplicates`."""
+    return np.argsort(-(_thumbnails(images) @ _thumbnails(image[None])[0]), kind="stable")
+
+
 def _thumbnails(images):
     step = max(1, images.shape[1] // 16), max(1, images.shape[2] // 16)
     rows, columns = images.shape[1] // step[0], images.shape[2] // step[1]
@@ -562,8 +568,7 @@ def _stack(folder, files, size):
 
     with folder.reader() as read, ThreadPoolExecutor() as pool:
         decoded = pool.map(decode, files)
-        title = f"decoding {folder.path.name}"
-        images = list(tqdm(decoded, total=len(files), desc=title, unit="image", delay=2, leave=False))
+        images = list(progress.steps(decoded, f"decoding {folder.path.name}", "image", len(files)))
     seen = {}
     for image, name in zip(images, files, strict=True):
         seen.setdefault(image.shape[:2], name)

@@ -14,9 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
-from deconvlib import backend, graph, models, receptive_field, rules, windows
+from deconvlib import backend, graph, models, progress, receptive_field, rules, windows
 from deconvlib.backend import keras
 from deconvlib.rules import RULES
 
@@ -126,7 +125,7 @@ def project_units(
         first, where = np.zeros_like(first), _one_hot(position[:, 0] * columns + position[:, 1], rows * columns)
     pixels = np.empty((len(position), *size, images.shape[-1]), images.dtype)
     projections = np.empty(pixels.shape, np.float32)
-    for chosen in tqdm(batches, desc=f"projections of {layer}", unit="batch", delay=2, leave=False):
+    for chosen in progress.steps(batches, f"projections of {layer}"):
         numbers, filled = flat.image[chosen], chosen
         if together:  # one image, and units that fill up the batch
             numbers, filled = numbers[:1], np.resize(chosen, together)

@@ -11,9 +11,8 @@ import pandas as pd
 from scipy import ndimage
 from scipy.spatial.distance import pdist
 from scipy.stats import rankdata
-from tqdm import tqdm
 
-from deconvlib import deconvnet, features, graph, models
+from deconvlib import deconvnet, features, graph, models, progress
 from deconvlib.backend import keras
 
 FILLS = ("gray", "mean", "blur")
@@ -82,7 +81,7 @@ def occlusion(
     activation = np.empty((*shape, channel.shape[1]), np.float32)
     probability, predicted = np.empty(shape, np.float32), np.empty(shape, int)
     hidden = _hidden(model, floats, fill, size)
-    for start in tqdm(range(0, np.prod(shape), batch), desc="occlusion", unit="batch", delay=2, leave=False):
+    for start in progress.steps(range(0, np.prod(shape), batch), "occlusion"):
         image, row, column = place = np.unravel_index(np.arange(start, min(start + batch, np.prod(shape))), shape)
         occluded = floats[image]
         for pixels, number, top, left in zip(occluded, image, rows[row], columns[column], strict=True):
@@ -175,10 +174,10 @@ def invariance(
     read = features.reader(model, layers, _distances, floats.shape[1:])
     step = max(features.batch_size(model, floats.shape[1:]) - 1, 1)
     found = []
-    for image in tqdm(range(len(floats)), desc="invariance", unit="image", delay=2, leave=False):
+    for image in progress.steps(range(len(floats)), "invariance", "image"):
         for start in range(0, len(amounts), step):
             some = amounts[start : start + step]
-            moved = np.stack([floats[image], *(_transformed(floats[image], *change) for change in some)])
+            moved = np.stack([floats[image], *(transformed(floats[image], *change) for change in some)])
             *measured, probabilities = (array[1:] for array in read(moved))
             _check_probabilities(model, probabilities)
             for layer, distance, length in zip(layers, measured[::2], measured[1::2], strict=True):
@@ -188,6 +187,20 @@ def invariance(
                     found.append((kind, float(amount), image, layer, distance[index], relative[index], chance))
     columns = ["transformation", "amount", "image", "layer", "distance", "relative", "probability"]
     return pd.DataFrame(found, columns=columns)
+
+
+def transformed(image: np.ndarray, kind: str, amount: float) -> np.ndarray:
+    """An image (height, width, channels) changed as `invariance` does it: kind "translation", "scale" or "rotation"."""
+    if kind == "translation":
+        back, shift = np.eye(2), np.array([-amount, 0])
+    else:
+        turn = np.radians(amount) if kind == "rotation" else 0
+        # from each place of the result to where it comes from; rows count downwards
+        back = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]]) / (amount if kind == "scale" else 1)
+        centre = (np.array(image.shape[:2]) - 1) / 2
+        shift = centre - back @ centre
+    planes = [ndimage.affine_transform(plane, back, shift, order=1, mode="reflect") for plane in np.moveaxis(image, 2, 0)]
+    return np.stack(planes, axis=2)
 
 
 def correspondence(
@@ -232,7 +245,7 @@ def correspondence(
 
     masks = {name: _masks(name, part, floats.shape[:3]) for name, part in parts.items()}
     found = []
-    for name, part in tqdm(masks.items(), desc="correspondence", unit="part", delay=2, leave=False):
+    for name, part in progress.steps(masks.items(), "correspondence", "part"):
         same = distances(part)
         drawn = zip(*(distances(_moved(part, rng)) for _ in range(draws)), strict=True)
         for layer, delta, other in zip(layers, same, map(np.concatenate, drawn), strict=True):
@@ -310,20 +323,6 @@ def _correlation(one, other):
     if min(np.ptp(one) / (abs(one).max() or 1), np.ptp(other) / (abs(other).max() or 1)) < 1e-6:
         return np.nan, np.nan
     return tuple(float(np.corrcoef(pair)[0, 1]) for pair in ((one, other), (rankdata(one), rankdata(other))))
-
-
-def _transformed(image, kind, amount):
-    """The image moved down by `amount` pixels, enlarged by that factor, or turned by so many degrees."""
-    if kind == "translation":
-        back, shift = np.eye(2), np.array([-amount, 0])
-    else:
-        turn = np.radians(amount) if kind == "rotation" else 0
-        # from each place of the result to where it comes from; rows count downwards
-        back = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]]) / (amount if kind == "scale" else 1)
-        centre = (np.array(image.shape[:2]) - 1) / 2
-        shift = centre - back @ centre
-    planes = [ndimage.affine_transform(plane, back, shift, order=1, mode="reflect") for plane in np.moveaxis(image, 2, 0)]
-    return np.stack(planes, axis=2)
 
 
 def _signs(one, other):

@@ -6,9 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
-from deconvlib import deconvnet, exemplars, features
+from deconvlib import deconvnet, exemplars, features, progress
 from deconvlib.backend import keras
 
 EPOCHS = (0, 1, 2, 5, 10, 20, 30, 40, 64)  # the paper's, and before training
@@ -106,7 +105,7 @@ def evolution(
     _check(model, snapshots)
     units, patches = [], []
     with _kept(model):
-        for epoch in tqdm(sorted(snapshots), desc=f"evolution of {layer}", unit="epoch", delay=2, leave=False):
+        for epoch in progress.steps(sorted(snapshots), f"evolution of {layer}", "epoch"):
             model.set_weights(snapshots[epoch])
             every = exemplars.strongest(model, images, [layer], k=1)[layer]
             wrong = [channel for channel in channels if not 0 <= channel < len(every.image)]

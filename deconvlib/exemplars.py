@@ -3,9 +3,8 @@
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
-from deconvlib import backend, graph, models
+from deconvlib import backend, graph, models, progress
 from deconvlib.backend import keras
 
 
@@ -38,7 +37,7 @@ def strongest(model: keras.Model, images, layers: list[str], k: int = 9, batch_s
         _check_enough(len(images), k)
         images = [images[start : start + batch_size] for start in range(0, len(images), batch_size)]
     best, find, count = {}, None, 0
-    for batch in tqdm(images, desc="strongest units", unit="batch", delay=2, leave=False):
+    for batch in progress.steps(images, "strongest units"):
         models.check_images(model, batch)
         numbers = range(count, count + len(batch))
         if find is None:

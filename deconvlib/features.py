@@ -1,9 +1,8 @@
 """Images -> what chosen layers make of them, in one compiled pass over batches that fit in memory."""
 
 import numpy as np
-from tqdm import tqdm
 
-from deconvlib import backend, graph, models
+from deconvlib import backend, graph, models, progress
 from deconvlib.backend import keras
 
 MEMORY = 2**28  # bytes that the largest map of one batch may take
@@ -50,14 +49,14 @@ def vectors(outputs, prediction):
     return [keras.ops.reshape(output, (-1, int(np.prod(output.shape[1:])))) for output in outputs]
 
 
-def batches(model: keras.Model, images: np.ndarray, desc: str):
-    """Yields (number of its first image, images as `model` takes them) for each batch; `desc` names the progress bar.
+def batches(model: keras.Model, images: np.ndarray, what: str):
+    """Yields (number of its first image, images as `model` takes them) for each batch; `what` names the progress.
 
     images: uint8, or float as the model takes them. Raises ValueError for images that do not fit, or hold NaN.
     """
     models.check_images(model, images)
     size = batch_size(model, images.shape[1:])
-    for start in tqdm(range(0, len(images), size), desc=desc, unit="batch", delay=2, leave=False):
+    for start in progress.steps(range(0, len(images), size), what):
         batch = images[start : start + size]
         yield start, models.as_floats(model, batch, range(start, start + len(batch)))
 
