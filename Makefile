@@ -24,6 +24,12 @@ benchmark: .venv/ready-benchmark  ## agreement, time and memory beside the other
 lab: $(READY)  ## open JupyterLab
 	$(if $(DECONVLIB_DATA),DECONVLIB_DATA=$(abspath $(DECONVLIB_DATA))) $(BIN)/jupyter lab --notebook-dir=notebooks
 
+screenshots: $(READY)  ## what each panel looks like, into reports/panels
+	SCREENSHOTS=$(abspath reports/panels) $(BIN)/pytest -q tests/browser/test_lab.py
+
+app: $(READY)  ## the notebooks as apps under Voilà: panels and texts, without code
+	$(if $(DECONVLIB_DATA),DECONVLIB_DATA=$(abspath $(DECONVLIB_DATA))) $(BIN)/voila notebooks
+
 # The only way stored outputs change: executed with the committed defaults, metadata cleared of times and machines.
 # Progress bars appear on a slow machine and not on a fast one.
 notebooks: $(READY)
@@ -51,4 +57,4 @@ $(READY): pyproject.toml requirements.txt
 	  decorator==5.3.1
 	touch $@
 
-.PHONY: report test benchmark lab notebooks lock
+.PHONY: report test benchmark lab app screenshots notebooks lock

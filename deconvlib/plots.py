@@ -39,6 +39,20 @@ def image_sheet(images, titles=None, columns=10, caption=None):
     return _captioned(fig, caption)
 
 
+def tiles(images, columns=10, caption=None):
+    """Images close together, without titles: quick to draw. Its axes, labelled "tiles", count in tiles."""
+    images = _pixels(images)
+    rows = max(-(-len(images) // columns), 1)
+    blank = np.ones((rows * columns - len(images), *images.shape[1:]))
+    sheet = _mosaic(np.concatenate([images, blank]).reshape(rows, columns, *images.shape[1:]), gap=1)
+    fig, axs = _grid(1, 1, row_height=WIDTH * sheet.shape[0] / sheet.shape[1])
+    _show(axs[0, 0], sheet)
+    axs[0, 0].set_label("tiles")
+    axs[0, 0].images[0].set_extent((0, columns, rows, 0))
+    axs[0, 0].set_aspect(images.shape[1] / images.shape[2])
+    return _captioned(fig, caption)
+
+
 def class_sheet(images, labels, class_names, per_class=10, seed=0):
     """A row of random examples for each class."""
     images, rng = _pixels(images), np.random.default_rng(seed)
@@ -154,17 +168,38 @@ def architecture(table):
 def curves(histories, measure="accuracy"):
     """Training (dashed) against test (solid) after each epoch. histories: {name: one row an epoch, as training.fit returns}."""
     fig = _figure(2.8)
+    _curves(fig, histories, measure)
+    return fig
+
+
+def training(histories, examined=None):
+    """`curves`, over eight places for images with what the network says of them. examined: (images, titles), or None."""
+    height = 2.6 + 0.16 * -(-len(histories) // 2)  # with two names in a line
+    fig = _figure(height + 1.3)
+    upper, lower = fig.subfigures(2, 1, height_ratios=(height, 1.3))
+    _curves(upper, histories, "accuracy")
+    axs = lower.subplots(1, 8)
+    for ax in axs:
+        _bare(ax)
+    images, titles = examined or ([], [])
+    for ax, image, title in zip(axs, _pixels(images) if len(images) else [], titles, strict=False):
+        _show(ax, image, title)
+    lower.supxlabel("Test images that it gets wrong now, and what it says" if len(images) else "", fontsize=8, color="0.35")
+    return fig
+
+
+def _curves(fig, histories, measure):
     axs = fig.subplots(1, 2)
     for ax, column in zip(axs, (measure, "loss"), strict=True):
         for index, (name, history) in enumerate(histories.items()):
-            colour = f"C{index}"
-            ax.plot(history["epoch"], history[column], "--", color=colour, label=f"{name}, training")
-            ax.plot(history["epoch"], history[f"val_{column}"], "-o", markersize=3, color=colour, label=f"{name}, test")
+            ax.plot(history["epoch"], history[column], "--", color=f"C{index}")
+            ax.plot(history["epoch"], history[f"val_{column}"], "-o", markersize=3, color=f"C{index}", label=name)
         ax.set(xlabel="epoch", ylabel=column)
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     axs[0].set_ylim(0, 1)
-    axs[1].legend()
-    return fig
+    kinds = [Line2D([], [], color="0.3", linestyle=style, label=part) for style, part in (("--", "training"), ("-", "test"))]
+    axs[1].legend(handles=kinds)
+    fig.legend(*axs[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
 
 
 def gradient_norms(history):
@@ -269,7 +304,7 @@ def gallery(patches, projections, titles, columns=2, caption=SCALING):
     # tiles of patches and of projections side by side, with the height of a title
     fig, axs = _grid(rows, columns, row_height=WIDTH / columns / 2 + 0.15)
     for ax, images, maps, title in zip(axs.flat, patches, to_display(projections), titles, strict=False):
-        side = int(np.ceil(np.sqrt(len(images))))
+        side = tiles_in_row(len(images))
         blank = np.ones((side * side - len(images), *images.shape[1:]))
         tiles = [
             _mosaic(np.concatenate([part, blank]).reshape(-1, side, *images.shape[1:])[: -(-len(images) // side)], gap=2)
@@ -312,6 +347,47 @@ def projections(images, named, caption=SCALING):
             _show(ax, image)
         _row_name(row[0], name)
     return _captioned(fig, caption)
+
+
+def feature(image, projection, box, patches, patch_projections, title):
+    """One unit in one image, beside the units that excite its channel most; its axes can be told apart by their labels.
+
+    image, projection: (height, width, 1 or 3). box: (row, column, height, width) of what the unit sees, None for a whole
+    map. patches, patch_projections: (k, height, width, 1 or 3). Labels: "image" and "projection", in pixels; "strongest" and
+    "strongest, projected", in tiles of a row of `tiles_in_row(k)`.
+    """
+    fig = _figure(WIDTH / 4 + 0.5)
+    axs = fig.subplots(1, 4)
+    side = tiles_in_row(len(patches))
+    sheets = []
+    for tiles in (_pixels(patches), to_display(patch_projections)):
+        blank = np.ones((side * side - len(tiles), *tiles.shape[1:]))
+        zoom = max(1, 32 // tiles.shape[1])  # or the gaps would be as wide as a third of a patch of 3 × 3 pixels
+        tiles = np.concatenate([tiles, blank]).repeat(zoom, axis=1).repeat(zoom, axis=2)
+        sheets.append(_mosaic(tiles.reshape(side, side, *tiles.shape[1:]), gap=2))
+    for ax, shown, name in zip(
+        axs,
+        (_pixels(image[None])[0], to_display(projection[None])[0], *sheets),
+        ("image", "projection", "strongest", "strongest, projected"),
+        strict=True,
+    ):
+        _show(ax, shown, name)
+        ax.set_label(name)
+        _bare(ax)
+    for ax in axs[2:]:
+        ax.images[0].set_extent((0, side, side, 0))
+        ax.set_aspect(patches.shape[1] / patches.shape[2])
+    if box is not None:
+        row, column, height, width = box
+        for ax in axs[:2]:
+            ax.add_patch(Rectangle((column - 0.5, row - 0.5), width, height, fill=False, edgecolor="#D55E00", linewidth=1.5))
+    fig.suptitle(title, fontsize=9)
+    return _captioned(fig, SCALING)
+
+
+def tiles_in_row(number):
+    """Tiles in a row of a square sheet of `number` tiles."""
+    return int(np.ceil(np.sqrt(number)))
 
 
 def cascade(table):
@@ -428,12 +504,14 @@ def settling(correlation, settled):
     return fig
 
 
+AMOUNTS = {"translation": "pixels down", "scale": "factor", "rotation": "degrees"}
+
+
 def invariance(table, titles):
     """Figure 5 of Zeiler & Fergus: a row a transformation, a column a layer and one for the class, a line an image.
 
     table: as diagnostics.invariance returns; titles: of the images.
     """
-    units = {"translation": "pixels down", "scale": "factor", "rotation": "degrees"}
     kinds, layers = table["transformation"].unique(), table["layer"].unique()
     fig = _figure(1.5 * len(kinds) + 0.5)
     axs = fig.subplots(len(kinds), len(layers) + 1, sharex="row", squeeze=False)
@@ -445,11 +523,31 @@ def invariance(table, titles):
             for image, line in rows.groupby("image"):
                 ax.plot(line["amount"], line[column], color=f"C{image}", linewidth=1.2, label=titles[image])
             top = 1 if column == "probability" else table["relative"].max()
-            ax.set(xlabel=f"{kind}, {units[kind]}", ylim=(0, 1.04 * (top if top > 0 else 1)))
+            ax.set(xlabel=f"{kind}, {AMOUNTS[kind]}", ylim=(0, 1.04 * (top if top > 0 else 1)))
             if ax in axs[0]:
                 ax.set_title(title)
     fig.legend(*axs[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=min(len(titles), 8))
     return _captioned(fig, "Distance from the features of the image itself, over their length.")
+
+
+def moved(images, titles, table, at):
+    """An image before and after, and how the probability of its class goes with each transformation alone.
+
+    images: the two; table: the rows of diagnostics.invariance for this image and one layer; at: {transformation: amount},
+    marked on the curves.
+    """
+    fig = _figure(WIDTH / 5 + 0.3)
+    axs = fig.subplots(1, 2 + len(at), width_ratios=[1, 1, *[1.1] * len(at)])
+    for ax, image, title in zip(axs, _pixels(images), titles, strict=False):
+        _show(ax, image, title)
+        _bare(ax)
+    for ax, (kind, amount) in zip(axs[2:], at.items(), strict=True):
+        rows = table[table["transformation"] == kind]
+        ax.plot(rows["amount"], rows["probability"], linewidth=1.2)
+        ax.axvline(amount, color="#D55E00", linewidth=1.2)
+        ax.set(xlabel=f"{kind}, {AMOUNTS[kind]}", ylim=(0, 1.04))
+    axs[2].set_title("probability of the class", fontsize=8)
+    return fig
 
 
 def occlusion(images, occluded, projections, titles, class_names):
@@ -672,8 +770,13 @@ def _grid(rows, columns, row_height):
     fig = _figure(rows * row_height)
     axs = fig.subplots(rows, columns, squeeze=False)
     for ax in axs.flat:
-        ax.axis("off")
+        _bare(ax)
     return fig, axs
+
+
+def _bare(ax):
+    ax.axis("off")
+    ax.set(xticks=[], yticks=[])  # or Matplotlib lays out what nobody sees, which takes half of a figure's time
 
 
 def _show(ax, image, title=""):

@@ -30,6 +30,13 @@ class ReceptiveField(NamedTuple):
     whole: bool = False
     known: bool = True
 
+    def unit_above(self, point, shape):
+        """(row, column) of the unit in a map of `shape` whose window's middle is nearest to `point`: (row, column), pixels."""
+        middle = np.add(self.offset, (np.array(self.size) - 1) / 2)
+        stride = [float(step) or np.inf for step in self.stride]  # 0 where every unit sees the whole image: then the first
+        nearest = (np.asarray(point) - middle) / stride
+        return tuple(int(np.clip(round(at), 0, most - 1)) for at, most in zip(nearest, shape, strict=True))
+
 
 class Span(NamedTuple):
     """In one axis: unit i of a map sees the places p of an earlier map with stride · i + low ≤ p ≤ stride · i + high."""

@@ -413,6 +413,12 @@ def test_channel_statistics(shapes):
     np.testing.assert_allclose([mean, std], [pixels.mean(axis=0), pixels.std(axis=0)])
 
 
+def test_images_by_similarity_begin_with_the_image_itself_and_its_darker_copy(shapes):
+    images = shapes.x_train[:50].copy()
+    images[30] = images[7] // 2
+    assert set(data.by_similarity(images, images[7])[:2]) == {7, 30}
+
+
 def test_near_duplicates_finds_the_planted_ones(shapes):
     planted = shapes.x_test.copy()
     planted[3] = shapes.x_train[40]

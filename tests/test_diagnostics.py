@@ -167,11 +167,11 @@ def test_distances_are_euclidean_and_relative_to_the_original(network):
 
 def test_transformations_go_where_they_say():
     image = RNG.random((9, 9, 2)).astype(np.float32)
-    down = diagnostics._transformed(image, "translation", 3)
+    down = diagnostics.transformed(image, "translation", 3)
     np.testing.assert_allclose(down[3:], image[:-3], atol=1e-6)
-    turned = diagnostics._transformed(image, "rotation", 90)
+    turned = diagnostics.transformed(image, "rotation", 90)
     np.testing.assert_allclose(turned, np.rot90(image), atol=1e-5)  # counterclockwise
-    twice = diagnostics._transformed(image, "scale", 2)
+    twice = diagnostics.transformed(image, "scale", 2)
     np.testing.assert_allclose(twice[::2, ::2], image[2:7, 2:7], atol=1e-6)
 
 

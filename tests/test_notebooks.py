@@ -112,7 +112,7 @@ def test_reads_well(path):
     assert "parameters" in code[0].metadata.tags
     assert all("#" in line for line in code[0].source.splitlines()), "a parameter without its comment"
     assert len(cells) <= 38 and max(len(cell.source.splitlines()) for cell in code[1:]) <= 25
-    assert f'report.record(run_dir, "{path.stem}"' in code[-1].source
+    assert f'panels.check()\nreport.record(run_dir, "{path.stem}"' in code[-1].source
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -91,6 +91,15 @@ EVERY = {
     "agreement": lambda: plots.agreement(AGREED),
     "correspondence": lambda: plots.correspondence(PARTS),
     "probes": lambda: plots.probes(PROBED),
+    "tiles": lambda: plots.tiles(IMAGES, columns=5, caption="as they are"),
+    "no tiles": lambda: plots.tiles(IMAGES[:0]),
+    "feature": lambda: plots.feature(
+        IMAGES[0], RNG.normal(size=(8, 8, 3)), (1, 2, 4, 4), IMAGES[:5], IMAGES[:5] - 127.0, "one"
+    ),
+    "feature, whole map": lambda: plots.feature(IMAGES[0], IMAGES[0] - 127.0, None, IMAGES[:1], IMAGES[:1] - 127.0, "one"),
+    "training": lambda: plots.training({"one": HISTORY, "other": HISTORY}, (IMAGES[:3], ["a", "b", "c"])),
+    "training, nothing yet": lambda: plots.training({}),
+    "moved": lambda: plots.moved(IMAGES[:2], ["a", "b"], MOVED, {"rotation": 30, "scale": 1.2}),
 }
 
 
@@ -99,6 +108,15 @@ def test_every_figure_can_be_drawn_and_shows_nothing_by_itself(draw, tmp_path):
     figure = draw()
     assert isinstance(figure, Figure)
     figure.savefig(tmp_path / "figure.png")
+
+
+def test_tiles_are_counted_by_their_axes():
+    """Panels find out so which picture was clicked."""
+    (sheet,) = plots.tiles(IMAGES, columns=5).axes
+    assert (sheet.get_xlim(), sheet.get_ylim()) == ((0, 5), (3, 0)) and sheet.get_label() == "tiles"
+    axes = {ax.get_label(): ax for ax in plots.feature(IMAGES[0], IMAGES[0] - 1.0, None, IMAGES[:5], IMAGES[:5] - 1.0, "").axes}
+    assert axes["strongest"].get_xlim() == axes["strongest, projected"].get_xlim() == (0, plots.tiles_in_row(5)) == (0, 3)
+    assert axes["image"].get_xlim() == (-0.5, 7.5)
 
 
 def test_projections_are_scaled_one_by_one_around_gray():

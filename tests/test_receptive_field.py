@@ -91,3 +91,13 @@ def test_an_unknown_layer_sees_the_whole_image_and_says_so():
     model = keras.Sequential([keras.Input((16, 16, 2)), keras.layers.Resizing(8, 8, name="resize")])
     field = receptive_field.of(model, "resize")
     assert field.whole and not field.known and field.size == (16, 16)
+
+
+def test_the_unit_above_a_point_has_its_window_around_it():
+    model = models.classifier((32, 32, 3), 4, filters=(4, 4))
+    field = receptive_field.of(model, "conv2")  # 16 × 16 units, two pixels apart, that see 8 × 8 pixels each
+    for point in ((0, 0), (10, 21), (31, 31)):
+        unit = field.unit_above(point, (16, 16))
+        first = np.floor(np.multiply(unit, np.array(field.stride, float))) + field.offset
+        assert (np.abs(first + (np.array(field.size) - 1) / 2 - point) <= 1.5).all()
+    assert receptive_field.of(model, "logits").unit_above((5, 5), (1, 1)) == (0, 0)

@@ -234,6 +234,24 @@ def test_evaluation_by_hand():
     assert result.calibration_error == pytest.approx((0.098 + 2 * 0.3 + 0.4) / 4, abs=1e-3)
 
 
+def test_mirrored_evaluation_averages_an_image_and_its_mirror_image():
+    entry = keras.Input((1, 2, 2))
+    left = keras.layers.Cropping2D(((0, 0), (0, 1)))(entry)  # the network looks at the left pixel alone
+    model = keras.Model(entry, keras.layers.Reshape((2,))(left))
+    pixels = np.array([[230, 25], [51, 204]], np.uint8).reshape(1, 1, 2, 2)
+    result = training.evaluate(
+        model, data.Dataset("hand", pixels, np.array([0]), pixels, np.array([0]), ("a", "b")), mirrored=True
+    )
+    assert result.confidence[0] == pytest.approx((230 + 51) / 2 / 255, abs=1e-6)
+
+
+def test_speed_is_told_and_the_model_stays_as_it_was():
+    model = models.classifier((8, 8, 1), 3, filters=(4,), normalization="batch")
+    before = model.get_weights()
+    assert training.images_per_second(model, batch_size=8, steps=2) > 0
+    assert all(np.array_equal(old, new) for old, new in zip(before, model.get_weights(), strict=True))
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

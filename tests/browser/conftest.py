@@ -1,0 +1,173 @@
+"""JupyterLab on a free port, and Chromium in front of it."""
+
+import json
+import os
+import re
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import nbformat
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+QUIET = ("no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking", "disable-sync")
+
+# As small as shows what the panels do: each notebook also trains here.
+SMALL = {
+    "01_data": {"dataset_name": "digits"},
+    "02_model": {"image_shape": [28, 28, 1], "filters": [8, 16], "decoder_filters": [8]},
+    "03_training": {"labels_per_class": 60, "filters": [8, 16], "epochs": 2, "tutorial_epochs": 1, "batch_size": 32},
+    "04_deconvolution": {"searched": 200},
+    "05_understanding": {
+        **{"train_images": 400, "test_images": 200, "filters": [8, 16, 16], "epochs": 3, "snapshots": [1, 3], "channels": 2},
+        **{"moved": 2, "occluded": 6, "aligned": 3, "judged": 12, "learning_rate": 1e-2},
+    },
+    "06_accuracy": {
+        "variants": ["plain", "transposed"],
+        "repeats": 2,
+        "epochs": 2,
+        "images_per_epoch": 900,
+        "test_images": 200,
+    },
+    "09_your_model": {"number": 60, "channels": 2, "top": 2, "examined": 1, "compared": 2, "depths": 2},
+}
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    """A copy of the notebooks, with small parameters and without outputs."""
+    folder = tmp_path_factory.mktemp("lab")
+    for stem, values in SMALL.items():
+        notebook = nbformat.read(ROOT / "notebooks" / f"{stem}.ipynb", as_version=4)
+        code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+        for cell in code:
+            cell.outputs, cell.execution_count = [], None
+        code[0].source += "".join(f"\n{name} = {value!r}" for name, value in {**values, "run_dir": "run"}.items())
+        nbformat.write(notebook, folder / f"{stem}.ipynb")
+    return folder
+
+
+def served(folder, *command):
+    """(port, token) of a server on a free port, which is ended afterwards. command: with {port} and {token}."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    token = secrets.token_hex(16)
+    names = ("CONFIG_DIR", "RUNTIME_DIR", "LAB_SETTINGS_DIR", "LAB_WORKSPACES_DIR")
+    places = {f"JUPYTER{'' if name.startswith('LAB') else '_'}{name}": str(folder / f".{name}") for name in names}
+    environment = os.environ | places | {"IPYTHONDIR": str(folder / ".ipython"), "TQDM_DISABLE": "1"}
+    environment.pop("PYTEST_CURRENT_TEST", None)  # else ipykernel captures what C code prints
+    command = [sys.executable, "-m", *(part.format(port=port, token=token) for part in command)]
+    log = folder / f"{command[2]}.log"
+    with log.open("w") as output:
+        server = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=output)
+    try:
+        for _ in range(600):
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/?token={token}", timeout=5).read()
+                break
+            except OSError:
+                assert server.poll() is None, log.read_text()
+                time.sleep(0.1)
+        yield port, token
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+@pytest.fixture(scope="session")
+def lab(folder):
+    """(port, token) of a JupyterLab that shows all cells of a notebook at once, and no news."""
+    settings = {
+        "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+        "notebook-extension/tracker": {"windowingMode": "none"},
+    }
+    for name, values in settings.items():
+        path = folder / ".LAB_SETTINGS_DIR" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(values))
+    options = ("--ServerApp.ip=127.0.0.1", "--ServerApp.port={port}", "--ServerApp.port_retries=0", "--allow-root")
+    yield from served(folder, "jupyterlab", "--no-browser", *options, "--IdentityProvider.token={token}")
+
+
+@pytest.fixture(scope="session")
+def app(folder):
+    """(port, token) of Voilà over the same notebooks."""
+    options = ("--Voila.ip=127.0.0.1", "--Voila.port={port}", "--Voila.port_retries=0", "--Voila.token={token}")
+    yield from served(folder, "voila", "--no-browser", *options)
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory):
+    api = pytest.importorskip("playwright.sync_api")
+    if not CHROMIUM:
+        pytest.skip("no Chromium is installed")
+    with api.sync_playwright() as playwright:
+        context = playwright.chromium.launch_persistent_context(
+            str(tmp_path_factory.mktemp("chromium")), executable_path=CHROMIUM, headless=True,
+            args=[f"--{flag}" for flag in QUIET], viewport={"width": 1280, "height": 1000},
+        )  # fmt: skip
+        context.route("**/*", lambda route: route.continue_() if "//127.0.0.1" in route.request.url else route.abort())
+        yield context
+        context.close()
+
+
+def own_error(message):
+    # Voilà asks a public server for MathJax, which is refused here: formulas stay as they were typed
+    return message.type == "error" and "//127.0.0.1" in message.location["url"]
+
+
+@pytest.fixture
+def page(chromium):
+    """A page whose console and scripts must report no error."""
+    page, errors = chromium.new_page(), []
+    page.on("console", lambda message: errors.append(message.text) if own_error(message) else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    yield page
+    page.close()
+    assert not errors, errors
+
+
+@pytest.fixture
+def in_lab(lab, page):
+    """in_lab(stem): the page, with every cell of that notebook run in JupyterLab."""
+    port, token = lab
+
+    def opened(stem):
+        page.goto(f"http://127.0.0.1:{port}/lab/tree/{stem}.ipynb?reset&token={token}")
+        page.get_by_text(re.compile(r"Python 3 \(ipykernel\) \| Idle")).wait_for(timeout=90_000)
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        prompt = page.locator(".jp-Notebook .jp-CodeCell").last.locator(".jp-InputPrompt")
+        wrong = page.locator(".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.error']")
+        for _ in range(2400):
+            if wrong.count() or re.search(r"\[\d+\]", prompt.inner_text()):
+                break
+            page.wait_for_timeout(100)
+        assert not wrong.count(), wrong.first.inner_text()
+        return page
+
+    yield opened
+    address = f"http://127.0.0.1:{port}/api/sessions{{}}?token={token}"
+    for session in json.load(urllib.request.urlopen(address.format(""))):
+        urllib.request.urlopen(urllib.request.Request(address.format(f"/{session['id']}"), method="DELETE"))
+
+
+@pytest.fixture
+def as_app(app, page):
+    """as_app(stem): the page, with that notebook as an app under Voilà."""
+    port, token = app
+
+    def opened(stem):
+        page.goto(f"http://127.0.0.1:{port}/voila/render/{stem}.ipynb?token={token}", timeout=240_000)
+        page.get_by_role("heading", name="On your own").wait_for(timeout=120_000)
+        return page
+
+    return opened

@@ -1,0 +1,219 @@
+"""What a user does in each notebook's panels; what a control does is seen in the picture's pixels."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+sync_api = pytest.importorskip("playwright.sync_api")
+
+
+class Panel:
+    """A panel of a page, by what a user sees: labels, the picture, messages."""
+
+    def __init__(self, page, number, screenshots):
+        self.page, self.box = page, page.locator(".deconvlib-panel").nth(number)
+        self.box.scroll_into_view_if_needed()
+        self.screenshots = screenshots
+
+    def pixels(self):
+        return self.picture().screenshot()
+
+    def picture(self):
+        return self.box.locator("img").first
+
+    def control(self, label):
+        exactly = self.page.locator(".widget-label, .widget-label-basic", has_text=re.compile(rf"^{re.escape(label)}$"))
+        return self.box.locator(".widget-inline-hbox", has=exactly)
+
+    def set(self, label, value):
+        """Set the control with this label as a user does: by its menu, its box, or the number beside its slider."""
+        control = self.control(label)
+        assert control.count() == 1, f"{control.count()} controls are labelled {label!r}"
+        if control.locator("select").count():
+            control.locator("select").select_option(label=str(value))
+        elif control.locator("input[type=checkbox]").count():
+            control.locator("input[type=checkbox]").set_checked(value)
+        else:
+            field = control.locator(".widget-readout, input[type=text]").first
+            field.click()
+            field.press("Control+A")
+            field.press_sequentially(str(value))
+            field.press("Enter")
+
+    def changes(self, act, seen=None, timeout=20):
+        """Whether the picture's pixels, or what else is `seen`, change after `act`, within seconds."""
+        seen = seen or self.pixels
+        before = seen()
+        act()
+        for _ in range(10 * timeout):
+            if seen() != before:
+                return True
+            self.page.wait_for_timeout(100)
+        return False
+
+    def shows(self, **values):
+        """Whether each of these (label, value) changes the picture."""
+        for label, value in values.items():
+            label = label.replace("_", " ")
+            assert self.changes(lambda label=label, value=value: self.set(label, value)), f"{label} = {value}"
+
+    def click(self, x, y):
+        """At shares of the picture's width and height."""
+        box = self.picture().bounding_box()
+        self.picture().click(position={"x": x * box["width"], "y": y * box["height"]})
+
+    def says(self, text, timeout=20):
+        self.box.get_by_text(text).first.wait_for(timeout=1000 * timeout)
+
+    def readout(self, label):
+        return self.control(label).locator(".widget-readout").inner_text()
+
+    def keep(self, name):
+        if self.screenshots:
+            self.page.wait_for_timeout(400)  # a slider's handle glides
+            self.box.screenshot(path=Path(self.screenshots) / f"{name}.png")
+
+
+def panels(opened, screenshots=None):
+    """panel(stem, number): the panel of that number in that notebook, which is opened once."""
+    pages = {}
+
+    def panel(stem, number=0):
+        if stem not in pages:
+            pages[stem] = opened(stem)
+        return Panel(pages[stem], number, screenshots)
+
+    return panel
+
+
+def browse_the_data(panel):
+    shortage = panel("01_data", 0)
+    assert shortage.changes(lambda: shortage.set("labels a class", 9))
+    assert shortage.changes(lambda: shortage.set("imbalance", 20))
+    shortage.keep("01_shortage")
+
+    augmentation = panel("01_data", 1)
+    assert augmentation.changes(lambda: augmentation.set("shift, share of side", 0.4))
+    augmentation.shows(image=3)
+    augmentation.keep("01_augmentation")
+    assert augmentation.changes(lambda: augmentation.set("shift, share of side", 0))
+    assert augmentation.changes(lambda: augmentation.set("mirror images", False))
+
+    browse = panel("01_data", 2)
+    assert browse.changes(lambda: browse.set("class", "3"))
+    browse.shows(page=1)
+    assert browse.changes(lambda: browse.click(0.35, 0.3))
+    assert browse.readout("picked") != "0"
+    assert browse.control("order").locator("select").input_value() == "nearest to the picked"
+    browse.keep("01_browse")
+    browse.set("order", "confident mistakes")
+    browse.says("mistakes are those on the test images")
+    browse.set("part", "test")
+    browse.says("notebook 03 leaves one there")
+    assert browse.changes(lambda: browse.set("order", "random"))
+
+
+def build_a_model(panel):
+    build = panel("02_model")
+    assert build.changes(lambda: build.set("filters of each stage", "8, 16, 32"))
+    assert build.changes(lambda: build.set("convolutions a stage", 2))
+    # the boxes are as large whatever the kernel is, the numbers below are not
+    assert build.changes(lambda: build.set("kernel, px", 5), build.box.locator("p").inner_text)
+    assert build.changes(lambda: build.set("dense units", 0))
+    build.shows(normalization="batch", decoder="resize")
+    build.says("MFLOPs an image")
+    build.keep("02_build")
+    before = build.pixels()
+    build.set("filters of each stage", "8; 16")
+    build.says("whole numbers with commas between")
+    build.set("filters of each stage", "8, 16, 16, 16, 16, 16")
+    build.says("are too small for 6 stages")
+    assert build.pixels() == before, "the picture goes away"
+    build.set("filters of each stage", "8, 24")
+    build.box.get_by_role("button", name="As a parameters cell").click()
+    text, have = build.box.locator("textarea"), sync_api.expect
+    have(text).to_have_value(re.compile(r"filters = \[8, 24\].*normalization = 'batch'.*decoder = 'resize'", re.DOTALL))
+    build.box.get_by_role("button", name="As a profile").click()
+    have(text).to_have_value(re.compile("03_training:\n  network:\n    filters:"))
+
+
+def train(panel):
+    train = panel("03_training", 0)
+    start, stop = (train.box.get_by_role("button", name=name) for name in ("Start", "Stop"))
+    pause, go_on = (train.box.get_by_role("button", name=name) for name in ("Pause", "Go on"))
+    train.set("epochs", 2)
+    assert stop.is_disabled() and train.changes(lambda: start.click(), timeout=60)
+    train.says(re.compile("done after"), timeout=60)
+    assert train.box.locator("option", has_text="run 1").count() == 1
+    train.set("epochs", 30)
+    train.set("images a step", 16)
+    start.click()
+    train.says(re.compile("about .* left"), timeout=60)
+    assert start.is_disabled()
+    pause.click()
+    train.says(re.compile("paused in epoch"))
+    train.page.wait_for_timeout(1500)  # a picture may be on its way
+    assert not train.changes(lambda: None, timeout=2), "it goes on while it is paused"
+    assert train.changes(lambda: go_on.click(), timeout=60)
+    train.keep("03_train")
+    # the kernel answers meanwhile: the panel below draws
+    other = panel("03_training", 1)
+    assert other.changes(lambda: other.set("surer than", 60))
+    train.box.scroll_into_view_if_needed()
+    stop.click()
+    train.says(re.compile("stopped after"), timeout=60)
+    assert train.changes(lambda: train.box.locator("option", has_text="run 1").click()), "runs cannot be chosen"
+
+
+def explore_features(panel):
+    explore = panel("04_deconvolution")
+    explore.shows(channel=3, image=5, rule="guided")
+    handle = explore.control("channel").locator(".noUi-handle")
+    handle.focus()
+    assert explore.changes(lambda: handle.press("ArrowRight")) and explore.readout("channel") == "4"
+    assert explore.changes(lambda: explore.set("switches", False))
+    explore.set("switches", True)
+    assert explore.changes(lambda: explore.click(0.1, 0.7))  # a point of the image
+    assert explore.control("unit").locator("select").input_value() == "above the point"
+    assert explore.readout("row, pixels") != "0"
+    assert explore.changes(lambda: explore.set("column, pixels", 25))
+    explore.keep("04_explore")
+    assert explore.changes(lambda: explore.click(0.7, 0.75))  # a picture of the sheet
+    assert explore.readout("image") != "5"
+    assert explore.changes(lambda: explore.set("unit", "the whole map"))
+    assert explore.changes(lambda: explore.set("layer", "relu1"))
+    explore.says(re.compile(r"drawn in \d+ ms"))
+
+
+def move_and_occlude(panel):
+    move = panel("05_understanding", 0)
+    move.shows(example=1)
+    assert move.changes(lambda: move.set("rotation, degrees", 90))
+    assert move.changes(lambda: move.set("scale, times", 1.5))
+    assert move.changes(lambda: move.set("down, pixels", 4))
+    move.keep("05_move")
+    occlude = panel("05_understanding", 1)
+    occlude.shows(example=1)
+    assert occlude.changes(lambda: occlude.set("square, pixels", 3))
+    assert occlude.changes(lambda: occlude.set("stride, pixels", 4))
+    occlude.shows(fill="mean")
+    occlude.keep("05_occlude")
+
+
+def explore_the_study(panel):
+    study = panel("06_accuracy")
+    options = study.control("regime").locator("option").all_inner_texts()
+    assert options and study.picture().is_visible()
+    for regime in options[1:2]:
+        study.shows(regime=regime)
+    study.keep("06_study")
+
+
+def audit(panel):
+    audit = panel("09_your_model")
+    audit.shows(channel=1)
+    audit.keep("09_audit")
+
+
+ALL = (browse_the_data, build_a_model, train, explore_features, move_and_occlude, explore_the_study, audit)
