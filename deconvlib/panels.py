@@ -4,6 +4,7 @@ JupyterLab runs a widget's callback on one of several threads, so a callback her
 thread computes and draws, without pyplot and without an Output widget, and hands the picture to an Image widget.
 """
 
+import base64
 import html
 import io
 import math
@@ -85,6 +86,10 @@ class _Panel(widgets.VBox):
         boxes = [widgets.VBox([control, self._messages[name]]) for name, control in self.controls.items()]
         columns = "repeat(auto-fill, minmax(min(20em, 100%), 1fr))"  # as many as the page is wide enough for
         return widgets.GridBox(boxes, layout=widgets.Layout(grid_template_columns=columns, grid_gap="0 1em"))
+
+    def _repr_mimebundle_(self, **keywords):
+        # for where no widget can be shown: exports, pages on the web
+        return super()._repr_mimebundle_(**keywords) | {"image/png": base64.b64encode(self._picture.value).decode()}
 
     @property
     def values(self):

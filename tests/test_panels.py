@@ -1,5 +1,6 @@
 """Panels, driven from Python as a browser would: by setting values."""
 
+import base64
 import gc
 import subprocess
 import sys
@@ -42,6 +43,13 @@ def test_a_move_draws_anew():
 def test_tables_and_texts_stand_under_the_figure_escaped():
     panel = panels.explore(lambda n: (figure(), "a < b", pd.DataFrame({"layer": ["conv1"]})), n=(0, 3))
     assert "a &lt; b" in panel._below.value and "conv1" in panel._below.value
+
+
+def test_where_no_widget_can_be_shown_the_picture_is():
+    panel = panels.explore(lambda rank: figure(), rank=(0, 3))
+    shown = panel._repr_mimebundle_()
+    assert base64.b64decode(shown["image/png"]) == bytes(panel._picture.value)
+    assert shown["text/plain"] == "explore(rank)" and any("widget-view" in name for name in shown)
 
 
 def test_an_error_of_the_first_drawing_fails_the_cell():

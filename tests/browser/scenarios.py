@@ -131,9 +131,26 @@ def build_a_model(panel):
     build.says("are too small for 6 stages")
     assert build.pixels() == before, "the picture goes away"
     build.set("filters of each stage", "8, 24")
+    # what changes nothing that is drawn
+    others = {"activation": "elu", "pooling": "average", "decoder filters": "4", "decoder kernel, px": 2}
+    others |= {"decoder stride, px": 3, "stride, px": 1, "dropout, share": 0.25, "L1": "1e-05", "L2": "0.0001"}
+    for label, value in others.items():
+        build.set(label, value)
     build.box.get_by_role("button", name="As a parameters cell").click()
     text, have = build.box.locator("textarea"), sync_api.expect
-    have(text).to_have_value(re.compile(r"filters = \[8, 24\].*normalization = 'batch'.*decoder = 'resize'", re.DOTALL))
+    for line in (
+        *(
+            "filters = [8, 24]",
+            "convolutions = 2",
+            "kernel_size = 5",
+            "strides = 1",
+            "activation = 'elu'",
+            "pooling = 'average'",
+        ),
+        *("normalization = 'batch'", "decoder = 'resize'", "decoder_filters = [4]", "decoder_kernel_size = 2"),
+        *("decoder_strides = 3", "dense_units = 0", "dropout = 0.25", "l1 = 1e-05", "l2 = 0.0001"),
+    ):
+        have(text).to_have_value(re.compile(rf"^{re.escape(line)}$", re.MULTILINE))
     build.box.get_by_role("button", name="As a profile").click()
     have(text).to_have_value(re.compile("03_training:\n  network:\n    filters:"))
 
