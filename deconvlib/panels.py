@@ -73,7 +73,7 @@ class _Panel(widgets.VBox):
         self._messages = {name: widgets.HTML() for name in controls}
         self._picture = widgets.Image(format="png", layout=widgets.Layout(max_width="100%", height="auto"))
         self._below, self._status = widgets.HTML(), widgets.HTML()
-        self._bar = widgets.FloatProgress(max=1.0, layout=widgets.Layout(width="12em", visibility="hidden"))
+        self._bar = widgets.FloatProgress(max=1.0, layout=widgets.Layout(width="12em", display="none"))
         self._wanted, self._busy, self._lock = None, False, threading.Condition()
         # once here, where an error fails the cell: in a callback, papermill would call the run a success
         self._show(first)
@@ -145,7 +145,7 @@ class Explorer(_Panel):
     def __init__(self, draw, controls, clicked, actions):
         self.draw, self.clicked = draw, clicked
         self._moved, self._cancelled = None, False
-        self._cancel = widgets.Button(description="Cancel", layout=widgets.Layout(visibility="hidden"))
+        self._cancel = widgets.Button(description="Cancel", layout=widgets.Layout(display="none"))
         self._cancel.on_click(lambda _button: self.cancel())
         self._buttons, self._text = [], widgets.Textarea(layout=widgets.Layout(width="100%", height="12em", display="none"))
         for label, action in actions.items():
@@ -191,7 +191,7 @@ class Explorer(_Panel):
 
     def _act(self, action):
         try:
-            self._text.value, self._text.layout.display = action(**self.values), ""
+            self._text.value, self._text.layout.display = action(**self.values), None
         except Exception as error:
             self._fail(error)
 
@@ -212,19 +212,19 @@ class Explorer(_Panel):
             self._fail(error, moved)
         slow.cancel()
         slow.join()
-        self._bar.layout.visibility = self._cancel.layout.visibility = "hidden"
+        self._bar.layout.display = self._cancel.layout.display = "none"
         self._status.value = said
 
     def _working(self, what):
         self._status.value = what
-        self._cancel.layout.visibility = "visible"
+        self._cancel.layout.display = None
 
     def _tell(self, what, done, total):
         if self._cancelled or self._wanted is not None:
             raise _Vain
-        if self._cancel.layout.visibility == "visible":
+        if self._cancel.layout.display is None:
             self._status.value = f"{what} …"
-            self._bar.value, self._bar.layout.visibility = done / (total or 1), "visible" if total else "hidden"
+            self._bar.value, self._bar.layout.display = done / (total or 1), None if total else "none"
 
 
 class _Vain(Exception):
@@ -293,7 +293,7 @@ class Trainer(_Panel):
         for label, button in self._buttons.items():
             button.disabled = working == (label == "Start")
         self._buttons["Pause"].description = "Pause"
-        self._bar.value, self._bar.layout.visibility = 0.0, "visible" if working else "hidden"
+        self._bar.value, self._bar.layout.display = 0.0, None if working else "none"
 
     def _run(self, values):
         self.runs += 1

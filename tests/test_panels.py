@@ -145,13 +145,13 @@ def test_a_long_computation_shows_how_far_it_is():
         for _ in progress.steps(range(2), "counting"):
             if rank:
                 threading.Event().wait(0.5)
-                shown.append((panel._status.value, panel._bar.value, panel._cancel.layout.visibility))
+                shown.append((panel._status.value, panel._bar.value, panel._cancel.layout.display))
         return figure()
 
     panel = panels.explore(draw, rank=(0, 1))
     panel.controls["rank"].value = 1
     assert panel.wait()
-    assert shown[1] == ("counting …", 0.5, "visible") and panel._bar.layout.visibility == "hidden"
+    assert shown[1] == ("counting …", 0.5, None) and panel._bar.layout.display == "none"
 
 
 def test_a_click_is_told_in_the_coordinates_of_its_axes():
