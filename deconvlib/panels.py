@@ -317,7 +317,8 @@ class Trainer(_Panel):
         self._want(True)
 
     def _draw(self, _wanted):
-        chosen = {name: history for name, history in self.histories.items() if name in self._shown.value}
+        every = dict(self.histories)  # a copy: the training puts its rows there meanwhile
+        chosen = {name: history for name, history in every.items() if name in self._shown.value}
         self._show(self.draw(chosen, self.examined))
 
 
