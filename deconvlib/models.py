@@ -194,11 +194,10 @@ def fold(model: keras.Model) -> keras.Model:
 
 def augmentation(flip: bool = True, shift: float = 0.1, seed: int = 0) -> tuple[keras.layers.Layer, ...]:
     """Layers that mirror images left to right, and move them by up to `shift` of their side, mirrored at the border."""
-    layers = [keras.layers.RandomFlip("horizontal", seed=seed)] if flip else []
+    augmenting = [keras.layers.RandomFlip("horizontal", seed=seed)] if flip else []
     if shift:
-        settings = {"fill_mode": "reflect", "interpolation": "nearest", "seed": seed + 1}
-        layers.append(keras.layers.RandomTranslation(shift, shift, **settings))
-    return tuple(layers)
+        augmenting.append(layers.RandomShift(shift, seed=seed + 1))
+    return tuple(augmenting)
 
 
 def layer_table(model: keras.Model) -> pd.DataFrame:
