@@ -43,13 +43,11 @@ def tiles(images, columns=10, caption=None):
     """Images close together, without titles: quick to draw. Its axes, labelled "tiles", count in tiles."""
     images = _pixels(images)
     rows = max(-(-len(images) // columns), 1)
-    blank = np.ones((rows * columns - len(images), *images.shape[1:]))
-    sheet = _mosaic(np.concatenate([images, blank]).reshape(rows, columns, *images.shape[1:]), gap=1)
-    fig, axs = _grid(1, 1, row_height=WIDTH * sheet.shape[0] / sheet.shape[1])
-    _show(axs[0, 0], sheet)
-    axs[0, 0].set_label("tiles")
-    axs[0, 0].images[0].set_extent((0, columns, rows, 0))
-    axs[0, 0].set_aspect(images.shape[1] / images.shape[2])
+    sheet = _filled(images, rows, columns, gap=1)
+    fig, ((ax,),) = _grid(1, 1, row_height=WIDTH * sheet.shape[0] / sheet.shape[1])
+    _show(ax, sheet)
+    ax.set_label("tiles")
+    _count_tiles(ax, columns, rows, images.shape[1:3])
     return _captioned(fig, caption)
 
 
@@ -298,20 +296,13 @@ def gallery(patches, projections, titles, columns=2, caption=SCALING):
             f"and {projections.shape}"
         )
     patches = _pixels(patches.reshape(-1, *patches.shape[2:])).reshape(patches.shape)
-    zoom = max(1, 32 // patches.shape[2])  # or the gaps between patches of 3 × 3 pixels would be as wide as a third of them
-    patches, projections = (array.repeat(zoom, axis=2).repeat(zoom, axis=3) for array in (patches, projections))
     rows = -(-len(patches) // columns)
     # tiles of patches and of projections side by side, with the height of a title
     fig, axs = _grid(rows, columns, row_height=WIDTH / columns / 2 + 0.15)
     for ax, images, maps, title in zip(axs.flat, patches, to_display(projections), titles, strict=False):
-        side = tiles_in_row(len(images))
-        blank = np.ones((side * side - len(images), *images.shape[1:]))
-        tiles = [
-            _mosaic(np.concatenate([part, blank]).reshape(-1, side, *images.shape[1:])[: -(-len(images) // side)], gap=2)
-            for part in (images, maps)
-        ]
-        divide = np.ones((tiles[0].shape[0], max(tiles[0].shape[1] // 20, 1), tiles[0].shape[2]))
-        _show(ax, np.concatenate([tiles[0], divide, tiles[1]], axis=1), title)
+        left, right = _square(images), _square(maps)
+        divide = np.ones((left.shape[0], max(left.shape[1] // 20, 1), left.shape[2]))
+        _show(ax, np.concatenate([left, divide, right], axis=1), title)
     return _captioned(fig, caption)
 
 
@@ -356,30 +347,22 @@ def feature(image, projection, box, patches, patch_projections, title):
     map. patches, patch_projections: (k, height, width, 1 or 3). Labels: "image" and "projection", in pixels; "strongest" and
     "strongest, projected", in tiles of a row of `tiles_in_row(k)`.
     """
-    fig = _figure(WIDTH / 4 + 0.5)
-    axs = fig.subplots(1, 4)
-    side = tiles_in_row(len(patches))
-    sheets = []
-    for tiles in (_pixels(patches), to_display(patch_projections)):
-        blank = np.ones((side * side - len(tiles), *tiles.shape[1:]))
-        zoom = max(1, 32 // tiles.shape[1])  # or the gaps would be as wide as a third of a patch of 3 × 3 pixels
-        tiles = np.concatenate([tiles, blank]).repeat(zoom, axis=1).repeat(zoom, axis=2)
-        sheets.append(_mosaic(tiles.reshape(side, side, *tiles.shape[1:]), gap=2))
-    for ax, shown, name in zip(
-        axs,
-        (_pixels(image[None])[0], to_display(projection[None])[0], *sheets),
-        ("image", "projection", "strongest", "strongest, projected"),
-        strict=True,
-    ):
-        _show(ax, shown, name)
+    fig, axs = _grid(1, 4, row_height=WIDTH / 4 + 0.5)
+    shown = {
+        "image": _pixels(image[None])[0],
+        "projection": to_display(projection),
+        "strongest": _square(_pixels(patches)),
+        "strongest, projected": _square(to_display(patch_projections)),
+    }
+    for ax, (name, picture) in zip(axs.flat, shown.items(), strict=True):
+        _show(ax, picture, name)
         ax.set_label(name)
-        _bare(ax)
-    for ax in axs[2:]:
-        ax.images[0].set_extent((0, side, side, 0))
-        ax.set_aspect(patches.shape[1] / patches.shape[2])
+    across = tiles_in_row(len(patches))
+    for ax in axs.flat[2:]:
+        _count_tiles(ax, across, -(-len(patches) // across), patches.shape[1:3])
     if box is not None:
         row, column, height, width = box
-        for ax in axs[:2]:
+        for ax in axs.flat[:2]:
             ax.add_patch(Rectangle((column - 0.5, row - 0.5), width, height, fill=False, edgecolor="#D55E00", linewidth=1.5))
     fig.suptitle(title, fontsize=9)
     return _captioned(fig, SCALING)
@@ -748,6 +731,24 @@ def _pixels(images):
     if not np.isfinite(images).all() or images.min() < 0 or images.max() > 1:
         raise ValueError(f"pixels must lie in [0, 1] or be uint8; these lie in [{images.min():g}, {images.max():g}]")
     return images
+
+
+def _square(tiles):
+    """(k, height, width, channels) as one image, `tiles_in_row(k)` in a row."""
+    zoom = max(1, 32 // tiles.shape[1])  # or the gaps between patches of 3 × 3 pixels would be as wide as a third of them
+    across = tiles_in_row(len(tiles))
+    return _filled(tiles.repeat(zoom, axis=1).repeat(zoom, axis=2), -(-len(tiles) // across), across, gap=2)
+
+
+def _filled(tiles, rows, columns, gap):
+    blank = np.ones((rows * columns - len(tiles), *tiles.shape[1:]))
+    return _mosaic(np.concatenate([tiles, blank]).reshape(rows, columns, *tiles.shape[1:]), gap)
+
+
+def _count_tiles(ax, columns, rows, tile):
+    """Data coordinates in tiles, of size `tile`, for the picture in these axes: a click tells which tile it hit."""
+    ax.images[0].set_extent((0, columns, rows, 0))
+    ax.set_aspect(tile[0] / tile[1])
 
 
 def _mosaic(tiles, gap):
