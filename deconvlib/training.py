@@ -167,9 +167,9 @@ def evaluate(model: keras.Model, dataset: Dataset, batch_size: int = 500, mirror
     # not model.predict: of many small models TensorFlow would warn that each has a program of its own
     predict = backend.compiled(functools.partial(model, training=False), model, dataset.image_shape)
     batches = _Batches(dataset.x_test, dataset.y_test, batch_size)
-    images = (batches[index][0] for index in range(len(batches)))
-    both = ((predict(some)[0], predict(some[:, :, ::-1])[0]) if mirrored else (predict(some)[0],) for some in images)
-    probabilities = np.concatenate([np.mean(each, axis=0) for each in both])
+    looks = (slice(None), np.s_[:, :, ::-1]) if mirrored else (slice(None),)
+    numbers = range(len(batches))
+    probabilities = np.concatenate([np.mean([predict(batches[n][0][look])[0] for look in looks], axis=0) for n in numbers])
     predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
     right = predicted == dataset.y_test
     confusion = confusion_matrix(dataset.y_test, predicted, labels=range(dataset.num_classes))
