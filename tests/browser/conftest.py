@@ -30,20 +30,27 @@ SMALL = {
         **{"moved": 2, "occluded": 6, "aligned": 3, "judged": 12, "learning_rate": 1e-2},
     },
     "06_accuracy": {
-        "variants": ["plain", "transposed"],
-        "repeats": 2,
-        "epochs": 2,
-        "images_per_epoch": 900,
-        "test_images": 200,
+        **{"variants": ["plain", "transposed"], "repeats": 2, "epochs": 2, "images_per_epoch": 900, "test_images": 200},
+        "tables": "tables",
     },
     "09_your_model": {"number": 60, "channels": 2, "top": 2, "examined": 1, "compared": 2, "depths": 2},
 }
+
+
+# What a study may leave: two regimes, a run of each.
+TABLE = """\
+regime,seed,status,plain: balanced accuracy,plain: curve,wide: balanced accuracy,wide: curve
+few labels,0,done,0.4,"[0.2, 0.4]",0.3,"[0.1, 0.3]"
+long tail,0,done,0.5,"[0.3, 0.5]",0.6,"[0.2, 0.6]"
+"""
 
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
     """A copy of the notebooks, with small parameters and without outputs."""
     folder = tmp_path_factory.mktemp("lab")
+    (folder / "tables" / "accuracy_all").mkdir(parents=True)
+    (folder / "tables" / "accuracy_all" / "metrics.csv").write_text(TABLE)
     for stem, values in SMALL.items():
         notebook = nbformat.read(ROOT / "notebooks" / f"{stem}.ipynb", as_version=4)
         code = [cell for cell in notebook.cells if cell.cell_type == "code"]
