@@ -74,7 +74,7 @@ class _Deconvolved:
 
     def _configure(self, block, epsilon, iterations, momentum):
         for name, value in {"block": block, "iterations": iterations}.items():
-            _check_count(name, value)
+            check_count(name, value)
         if not epsilon > 0 or not 0 <= momentum < 1:
             raise ValueError(f"epsilon must be above 0 and momentum in [0, 1), not {epsilon} and {momentum}")
         self.block, self.epsilon, self.iterations, self.momentum = block, epsilon, iterations, momentum
@@ -147,9 +147,9 @@ class DeconvolvedConv2D(_Deconvolved, keras.layers.Conv2D):
     ):
         super().__init__(filters, kernel_size, **settings)
         self._configure(block, epsilon, iterations, momentum)
-        _check_count("sampling_stride", sampling_stride)
+        check_count("sampling_stride", sampling_stride)
         if max_patches is not None:
-            _check_count("max_patches", max_patches)
+            check_count("max_patches", max_patches)
         if self.groups > 1:
             raise ValueError(f"groups must be 1, not {self.groups}: all filters read the same patches")
         if self.data_format != "channels_last":
@@ -237,7 +237,7 @@ class _BySize(keras.layers.Layer):
 
     def __init__(self, size=2, **settings):
         super().__init__(**settings)
-        _check_count("size", size)
+        check_count("size", size)
         self.size = size
 
     def get_config(self):
@@ -360,6 +360,6 @@ class ReconstructionLoss(keras.layers.Layer):
         return outputs
 
 
-def _check_count(name, value):
+def check_count(name, value):
     if not isinstance(value, int) or value < 1:
         raise ValueError(f"{name} must be a whole number of 1 or more, not {value!r}")

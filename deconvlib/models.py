@@ -81,7 +81,7 @@ def classifier(
     known("reconstructed", reconstructed, ("image", "all"))
     known("padding", padding, ("same", "valid"))
     _check_activation(activation)
-    _check_positive("convolutions, kernel_size and strides", convolutions, kernel_size, strides)
+    check_positive("convolutions, kernel_size and strides", convolutions, kernel_size, strides)
     stages = [tuple(width) if isinstance(width, tuple | list) else (width,) * convolutions for width in filters]
     _check_numbers(image_shape, num_classes, stages, dropout, l1, l2)
     if decoder_kernel_size is None:
@@ -220,8 +220,8 @@ def layer_table(model: keras.Model) -> pd.DataFrame:
 
 def _flops(layer):
     kernels = [weight.shape for weight in layer.weights if weight.name.endswith("kernel")]
-    # A convolution uses each weight once for each output position, a transposed one once for each input position.
-    shape = layer.input.shape if "Transpose" in type(layer).__name__ else layer.output.shape
+    # a convolution uses each weight once for each output position; these two once for each input position
+    shape = layer.input.shape if type(layer).__name__ in ("Conv2DTranspose", "SubpixelConv2D") else layer.output.shape
     return 2 * sum(int(np.prod(kernel)) for kernel in kernels) * int(np.prod(shape[1:-1]))
 
 
@@ -439,6 +439,12 @@ def known(what: str, name: str, names) -> str:
     raise ValueError(f"{what} {name!r} is not known{hint} Known: {', '.join(map(repr, names))}")
 
 
+def check_positive(what: str, *numbers):
+    """Raises ValueError unless all are whole numbers of 1 or more."""
+    if not numbers or any(not isinstance(number, int) or number < 1 for number in numbers):
+        raise ValueError(f"{what} must be whole numbers of 1 or more, not {numbers}")
+
+
 def _check_activation(activation):
     try:
         keras.activations.get(activation)
@@ -447,16 +453,11 @@ def _check_activation(activation):
         known("activation", activation, [name for name in names if name not in ("get", "serialize", "deserialize")])
 
 
-def _check_positive(what, *numbers):
-    if not numbers or any(not isinstance(number, int) or number < 1 for number in numbers):
-        raise ValueError(f"{what} must be whole numbers of 1 or more, not {numbers}")
-
-
 def _check_numbers(image_shape, num_classes, stages, dropout, l1, l2):
-    _check_positive("image_shape (height, width, channels)", *image_shape)
+    check_positive("image_shape (height, width, channels)", *image_shape)
     if len(image_shape) != 3:
         raise ValueError(f"image_shape must be (height, width, channels), not {image_shape}")
-    _check_positive("filters", *(width for widths in stages for width in widths or [0]))
+    check_positive("filters", *(width for widths in stages for width in widths or [0]))
     if num_classes < 2:
         raise ValueError(f"num_classes must be 2 or more, not {num_classes}")
     if not 0 <= dropout < 1:
@@ -472,8 +473,8 @@ def _check_decoder(decoder, mirrored, pooling, decoder_filters, kernel_size, str
         if reconstruction_weight:
             raise ValueError(f"reconstruction_weight needs a decoder that reconstructs: {', '.join(DECODERS[1:])}")
         return
-    _check_positive("decoder_filters", *decoder_filters)
-    _check_positive("decoder_kernel_size and decoder_strides", kernel_size, strides)
+    check_positive("decoder_filters", *decoder_filters)
+    check_positive("decoder_kernel_size and decoder_strides", kernel_size, strides)
     if decoder != "unpooling":
         return
     if pooling != "max" or strides != 2:

@@ -125,6 +125,49 @@ def fit(
     return pd.DataFrame(log.rows)
 
 
+def fit_pairs(
+    model: keras.Model,
+    count: int,
+    make,
+    epochs: int = 10,
+    batch_size: int = 50,
+    loss="mean_squared_error",
+    learning_rate: float = 2e-3,
+    tested: tuple | None = None,
+    verbose: bool = True,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Train `model` in place to give targets for inputs; returns one row an epoch: epoch, loss, learning_rate, seconds, and
+    with `tested` val_loss.
+
+    count: examples an epoch. make: make(numbers, rng) -> (inputs, targets) of a batch, for `numbers` among range(count);
+        what it draws with `rng` is new in each epoch, damage to images for one. loss: any that Keras knows, or a function.
+    learning_rate: of Adam, up over the first fifth of the steps, then along a cosine to 0. tested: (inputs, targets), on
+        which the loss is measured after each epoch. verbose, seed: as for `fit`.
+
+    Raises FloatingPointError as `fit` does, ValueError for numbers that cannot work.
+    """
+    if min(count, epochs, batch_size) < 1 or not learning_rate > 0:
+        raise ValueError(
+            f"{count} examples, {epochs} epochs of batches of {batch_size}, rate {learning_rate}: all must be above 0"
+        )
+    batches = _Pairs(count, make, batch_size, seed)
+    log = _Log(model, epochs, len(batches), patience=0, watched="test", verbose=verbose)
+    model.compile(optimizer=_optimizer("adam", learning_rate, "cosine", 0.0, epochs * len(batches)), loss=loss)
+    settings = {"validation_data": tested, "validation_batch_size": 500, "callbacks": [log, _Epochs(batches)]}
+    model.fit(batches, epochs=epochs, shuffle=False, verbose=0, **settings)
+    return pd.DataFrame(log.rows)
+
+
+def predict(model: keras.Model, *inputs: np.ndarray, batch_size: int = 250) -> np.ndarray:
+    """What `model` gives for `inputs`, float arrays of one length, one for each of its inputs, in batches."""
+    run = backend.compiled(
+        lambda *parts: model(parts if len(parts) > 1 else parts[0], training=False), model, *(x.shape[1:] for x in inputs)
+    )
+    starts = range(0, len(inputs[0]), batch_size)
+    return np.concatenate([run(*(x[start : start + batch_size] for x in inputs))[0] for start in starts])
+
+
 def images_per_second(model: keras.Model, batch_size: int = 64, steps: int = 6) -> float:
     """How many images a second this machine trains `model` on, in batches of noise; the model is left as it was.
 
@@ -280,6 +323,25 @@ class _Batches(keras.utils.PyDataset):
         return images.astype(np.float32) / 255, labels, weights
 
 
+class _Pairs(keras.utils.PyDataset):
+    """Batches of what `make` makes, in an order and of draws that depend on seed and epoch alone."""
+
+    def __init__(self, count, make, batch_size, seed):
+        super().__init__()
+        self.count, self.make, self.batch_size, self.seed = count, make, batch_size, seed
+        self.shuffle(0)
+
+    def shuffle(self, epoch):
+        self.epoch, self.order = epoch, np.random.default_rng([self.seed, epoch]).permutation(self.count)
+
+    def __len__(self):
+        return -(-self.count // self.batch_size)
+
+    def __getitem__(self, index):
+        numbers = self.order[index * self.batch_size : (index + 1) * self.batch_size]
+        return self.make(numbers, np.random.default_rng([self.seed, self.epoch, index]))
+
+
 class _Epochs(keras.callbacks.Callback):
     """Makes what is random in an epoch depend on the seeds and the epoch's number alone: a resumed epoch is the same."""
 
@@ -358,7 +420,7 @@ class _Log(keras.callbacks.Callback):
         now = time.perf_counter()
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         logs = {name: float(value) for name, value in logs.items()}
-        row = {name: logs.pop(name) for name in ("loss", "accuracy", "val_loss", "val_accuracy")}
+        row = {name: logs.pop(name) for name in ("loss", "accuracy", "val_loss", "val_accuracy") if name in logs}
         row = {"epoch": epoch + 1, **row, "learning_rate": rate, "seconds": now - self.epoch_begun, **logs}
         weights = self.network.get_weights()
         # some kernels rectify NaN to 0: the loss can stay a number when the weights no longer are
@@ -369,15 +431,19 @@ class _Log(keras.callbacks.Callback):
         if self.file:
             pd.DataFrame(self.rows).to_csv(self.file, index=False)
         left = np.mean([row["seconds"] for row in self.rows]) * (self.epochs - epoch - 1)
-        self.say(
-            f"epoch {epoch + 1:{len(str(self.epochs))}d}/{self.epochs}   loss {row['loss']:.3f}   "
-            f"accuracy {row['accuracy']:.3f}   {self.watched} {row['val_accuracy']:.3f}   "
-            f"{_duration(row['seconds'])}" + (f", about {_duration(left)} left" if left else "")
+        shown = {"accuracy": "accuracy", "val_accuracy": self.watched} if "accuracy" in row else {"val_loss": self.watched}
+        measured = f"   loss {row['loss']:.4g}" + "".join(
+            f"   {said} {row[name]:.3g}" for name, said in shown.items() if name in row
         )
-        best = min(range(len(self.rows)), key=lambda index: self.rows[index]["val_loss"])
-        if self.patience and len(self.rows) - 1 - best >= self.patience:
-            self.say(f"stopped: no lower {self.watched} loss in {self.patience} epochs")
-            self.model.stop_training = True
+        self.say(
+            f"epoch {epoch + 1:{len(str(self.epochs))}d}/{self.epochs}{measured}   {_duration(row['seconds'])}"
+            + (f", about {_duration(left)} left" if left else "")
+        )
+        if self.patience:
+            best = min(range(len(self.rows)), key=lambda index: self.rows[index]["val_loss"])
+            if len(self.rows) - 1 - best >= self.patience:
+                self.say(f"stopped: no lower {self.watched} loss in {self.patience} epochs")
+                self.model.stop_training = True
 
 
 def _duration(seconds):

@@ -1,0 +1,203 @@
+"""Hyperparameters -> keras.Model from images to images: an encoder, and a decoder that restores the resolution.
+
+What models.classifier is to a label, these are to pixels. Models take float32 images in [0, 1] and rescale them themselves.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from deconvlib import models, operators
+from deconvlib.backend import keras
+
+ops = keras.ops
+
+
+def encoder_decoder(
+    image_shape: tuple[int, int, int],
+    channels: int,
+    filters: tuple[int, ...] = (32, 64),
+    convolutions: int = 1,
+    kernel_size: int = 3,
+    decoder: str = "transposed",
+    decoder_kernel_size: int | None = None,
+    skips: bool = True,
+    correction: bool = False,
+    scale: int = 1,
+    normalization: str = "none",
+    seed: int = 0,
+) -> keras.Model:
+    """A model from images to maps of `channels` values a pixel: each stage halves the map, each step of the decoder undoes one.
+
+    filters: channels of each stage; a stage is `convolutions` times a convolution and ReLU, then a 2 × 2 max pooling. The
+        decoder mirrors them: a step of `decoder`, then what the stage gave before its pooling where there are `skips`
+        (Ronneberger et al. 2015), then as many convolutions.
+    decoder: one of operators.OPERATORS; "unpooling" by the switches of the pooling that it undoes (Noh et al. 2015).
+    decoder_kernel_size: None: 4 for "transposed", since a kernel divisible by the stride leaves no checkerboard;
+        `kernel_size` for the others.
+    correction: the channels are added to the image's own, enlarged `scale` times, so that the model learns the difference
+        (Zhang et al. 2017); needs as many channels as the image has, and begins as the image itself. scale: 1, or 2, 4, ...:
+        the maps are so many times as high and wide as the image.
+    normalization: "none", or "batch" after each convolution. seed: of the initial weights (Glorot uniform).
+
+    Raises ValueError for a name or number that cannot work, sides that don't halve so often among them.
+    """
+    models.known("decoder", decoder, operators.OPERATORS)
+    models.known("normalization", normalization, ("none", "batch"))
+    models.check_positive("filters, channels, convolutions and kernel_size", *filters, channels, convolutions, kernel_size)
+    _check_halves(image_shape, filters)
+    if scale < 1 or scale & (scale - 1):
+        raise ValueError(f"scale must be a power of 2, not {scale}")
+    if correction and channels != image_shape[2]:
+        raise ValueError(f"correction adds to the image's {image_shape[2]} channels, not to {channels}")
+    weights = _seeded(seed)
+    decoder_kernel_size = decoder_kernel_size or (4 if decoder == "transposed" else kernel_size)
+
+    def finish(x):
+        x = keras.layers.BatchNormalization(momentum=0.9)(x) if normalization == "batch" else x
+        return keras.layers.ReLU()(x)
+
+    def convolve(x, width):
+        for _ in range(convolutions):
+            x = finish(keras.layers.Conv2D(width, kernel_size, padding="same", kernel_initializer=weights())(x))
+        return x
+
+    def finer(x, width, maps=None):
+        initializer = operators.ICNR(weights()) if decoder == "subpixel" else weights()
+        layer = operators.OPERATORS[decoder](
+            width, decoder_kernel_size, strides=2, padding="same", kernel_initializer=initializer
+        )
+        return finish(layer([x, maps] if decoder == "unpooling" and maps is not None else x))
+
+    images = keras.Input(image_shape, name="images")
+    x = keras.layers.Rescaling(2.0, offset=-1.0, name="rescale")(images)
+    kept = []
+    for width in filters:
+        x = convolve(x, width)
+        kept.append(x)
+        x = keras.layers.MaxPooling2D(2)(x)
+    x = convolve(x, filters[-1])
+    for below, maps in zip((filters[0], *filters)[-2::-1], reversed(kept), strict=False):
+        x = finer(x, below, maps)
+        x = keras.layers.Concatenate()([x, maps]) if skips else x
+        x = convolve(x, below)
+    for _ in range(int(math.log2(scale))):
+        x = finer(x, filters[0])
+    initializer = "zeros" if correction else weights()
+    x = keras.layers.Conv2D(channels, kernel_size, padding="same", kernel_initializer=initializer, name="pixels")(x)
+    if correction:
+        # bilinear: what the difference is from should have no corners of its own
+        enlarged = keras.layers.UpSampling2D(scale, interpolation="bilinear")(images) if scale > 1 else images
+        x = keras.layers.Add(name="corrected")([enlarged, x])
+    return keras.Model(images, x, name="encoder_decoder")
+
+
+class Variational(NamedTuple):
+    """The parts of a variational auto-encoder, which share their weights.
+
+    whole: images (and one-hot classes) -> reconstructions; this one is trained. encoder: images -> means of the code,
+    (n, code). decoder: codes (and one-hot classes) -> images.
+    """
+
+    whole: keras.Model
+    encoder: keras.Model
+    decoder: keras.Model
+
+
+def variational(
+    image_shape: tuple[int, int, int],
+    code: int = 32,
+    filters: tuple[int, ...] = (32, 64),
+    decoder: str = "transposed",
+    num_classes: int = 0,
+    divergence_weight: float = 0.01,
+    seed: int = 0,
+) -> Variational:
+    """A variational auto-encoder: a code of `code` numbers, normal with mean 0 and deviation 1, from which images are decoded.
+
+    Trained with the mean squared error, to which `divergence_weight` × the code's Kullback–Leibler divergence from that
+    normal distribution, in nats a pixel value, is added: the weight is 2 σ² where pixels have a normal deviation σ from what
+    is decoded (Kingma & Welling 2014). filters: channels of each stage, a convolution of stride 2 each; the decoder mirrors
+    them by steps of `decoder`, one of operators.OPERATORS ("unpooling" has no switches here). num_classes: above 0 the decoder
+    is also told the class, as one-hot (n, num_classes), the second input (Kingma et al. 2014).
+
+    Raises ValueError for a name or number that cannot work.
+    """
+    models.known("decoder", decoder, operators.OPERATORS)
+    models.check_positive("code and filters", code, *filters)
+    _check_halves(image_shape, filters)
+    if not divergence_weight >= 0:
+        raise ValueError(f"divergence_weight must be 0 or more, not {divergence_weight}")
+    weights = _seeded(seed)
+    images = keras.Input(image_shape, name="images")
+    x = keras.layers.Rescaling(2.0, offset=-1.0, name="rescale")(images)
+    settings = {"strides": 2, "padding": "same", "activation": "relu"}
+    for width in filters:
+        x = keras.layers.Conv2D(width, 4, kernel_initializer=weights(), **settings)(x)
+    smallest = x.shape[1:]
+    x = keras.layers.Flatten()(x)
+    mean = keras.layers.Dense(code, kernel_initializer=weights(), name="mean")(x)
+    log_variance = keras.layers.Dense(code, kernel_initializer=weights(), name="log_variance")(x)
+
+    codes = keras.Input((code,), name="codes")
+    classes = [keras.Input((num_classes,), name="classes")] if num_classes else []
+    x = keras.layers.Concatenate()([codes, *classes]) if classes else codes
+    x = keras.layers.Dense(math.prod(smallest), activation="relu", kernel_initializer=weights())(x)
+    x = keras.layers.Reshape(smallest)(x)
+    for width in (filters[0], *filters)[-2::-1]:
+        initializer = operators.ICNR(weights()) if decoder == "subpixel" else weights()
+        x = operators.OPERATORS[decoder](width, 4, kernel_initializer=initializer, **settings)(x)
+    pixels = keras.layers.Conv2D(image_shape[2], 3, padding="same", activation="sigmoid", kernel_initializer=weights())(x)
+    decoding = keras.Model([codes, *classes], pixels, name="decoder")
+
+    drawn = Sampling(divergence_weight / math.prod(image_shape), seed=seed, name="sampling")([mean, log_variance])
+    given = [keras.Input((num_classes,), name="classes")] if num_classes else []
+    whole = keras.Model([images, *given], decoding([drawn, *given]), name="variational")
+    return Variational(whole, keras.Model(images, mean, name="means"), decoding)
+
+
+@keras.saving.register_keras_serializable(package="deconvlib")
+class Sampling(keras.layers.Layer):
+    """A draw from the normal distribution of [mean, logarithm of the variance], each (n, code); the mean when not training.
+
+    Adds weight × the mean over n of its Kullback–Leibler divergence from mean 0 and variance 1 to the loss. Kingma & Welling
+    2014, equation 10 and appendix B.
+    """
+
+    def __init__(self, weight, seed=None, **settings):
+        super().__init__(**settings)
+        self.weight, self.seed = weight, seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def get_config(self):
+        return super().get_config() | {"weight": self.weight, "seed": self.seed}
+
+    def compute_output_shape(self, input_shape):
+        return input_shape[0]
+
+    def call(self, inputs, training=False):
+        mean, log_variance = inputs
+        divergence = 0.5 * ops.sum(ops.square(mean) + ops.exp(log_variance) - log_variance - 1, axis=1)
+        self.add_loss(self.weight * ops.mean(divergence))
+        if not training:
+            return mean
+        noise = keras.random.normal(ops.shape(mean), seed=self.seed_generator)
+        return mean + ops.exp(0.5 * log_variance) * noise
+
+
+def _seeded(seed):
+    """A function that gives another initializer at each call, which layers could not share: they would begin alike."""
+    seeds = iter(np.random.default_rng(seed).integers(2**31, size=1000).tolist())
+    return lambda: keras.initializers.GlorotUniform(next(seeds))
+
+
+def _check_halves(image_shape, filters):
+    height, width, _ = image_shape
+    times = len(filters)
+    if height % 2**times or width % 2**times:
+        fits = next(n for n in range(times, -1, -1) if not (height % 2**n or width % 2**n))
+        raise ValueError(
+            f"images of {height} × {width} cannot be halved {times} times: use {fits} stages of filters, or sides that are "
+            f"multiples of {2**times}"
+        )
