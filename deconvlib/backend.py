@@ -115,6 +115,11 @@ def _with_weights(model, weights, function, arguments):
         return function(*arguments)
 
 
+def full_precision():
+    """Within, products of float32 matrices are float32: JAX would compute them in TF32 on a GPU, with 10 bits of mantissa."""
+    return jax.default_matmul_precision("highest") if NAME == "jax" else contextlib.nullcontext()
+
+
 def gradients(model, images, labels):
     """d(mean cross-entropy)/d(weights) of every trainable weight of a classifier, as a list of arrays.
 

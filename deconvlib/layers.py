@@ -7,6 +7,7 @@ convolve. They stand in for a batch normalization, which looks at each channel a
 
 import math
 
+from deconvlib import backend
 from deconvlib.backend import keras
 
 ops = keras.ops
@@ -22,10 +23,11 @@ def inverse_square_root(matrices, iterations: int = 5):
     identity = ops.eye(matrices.shape[-1], dtype=matrices.dtype)
     root = matrices / norm  # goes to (A / norm)^(1/2), and `inverse` to its inverse
     inverse = step = 1.5 * identity - 0.5 * root  # the first iteration, whose inverse is the identity
-    for _ in range(iterations - 1):
-        root = ops.matmul(root, step)
-        step = 1.5 * identity - 0.5 * ops.matmul(inverse, root)
-        inverse = ops.matmul(step, inverse)
+    with backend.full_precision():
+        for _ in range(iterations - 1):
+            root = ops.matmul(root, step)
+            step = 1.5 * identity - 0.5 * ops.matmul(inverse, root)
+            inverse = ops.matmul(step, inverse)
     return inverse / ops.sqrt(norm)
 
 
@@ -55,7 +57,8 @@ class _Decorrelation(keras.layers.Layer):
             mean = ops.mean(patches, axis=1, keepdims=True)
             patches = patches - mean
             # half of a product's derivative, and its transpose, are all of a square's: one multiplication less
-            product = ops.matmul(ops.transpose(ops.stop_gradient(patches), (0, 2, 1)), patches)
+            with backend.full_precision():
+                product = ops.matmul(ops.transpose(ops.stop_gradient(patches), (0, 2, 1)), patches)
             product = product + ops.transpose(product, (0, 2, 1)) - ops.stop_gradient(product)
             covariance = product / ops.cast(ops.shape(patches)[1], "float32")
             matrix = inverse_square_root(covariance + self.epsilon * ops.eye(self.size), self.iterations)

@@ -12,7 +12,7 @@ PROGRAM = """
 import sys
 import numpy as np
 import pytest
-from deconvlib import architecture, data, deconvnet, diagnostics, evolution, exemplars, models, training
+from deconvlib import architecture, data, deconvnet, diagnostics, evolution, exemplars, layers, models, training
 digits = data.load("digits")
 model = models.classifier(digits.image_shape, digits.num_classes, filters=(8, 8), normalization="batch")
 rng = np.random.default_rng(0)  # the backends draw their own initial weights
@@ -42,6 +42,9 @@ found.append(evolution.evolution(model, snapshots, images, "relu1", [2, 3]).patc
 found.append(architecture.channels(model, images)[["peak", "firing", "rms"]])
 history = training.fit(model, digits, epochs=2, gradient_norms=True, augmentation=models.augmentation(flip=False))
 training.evaluate(model, digits)
+if sys.argv[2] == "jax":  # on a GPU the iterations would lose their way in TF32
+    import jax
+    assert "HIGHEST" in str(jax.make_jaxpr(layers.inverse_square_root)(np.eye(3, dtype=np.float32)))
 model.save(sys.argv[1] + ".keras")
 np.savez(sys.argv[1], *(np.asarray(array, float) for array in found), loss=history["loss"])
 sys.exit(("tensorflow" in sys.modules) != (sys.argv[2] == "tensorflow"))
