@@ -307,6 +307,111 @@ def shapes(train: int = 10_000, test: int = 2_000, seed: int = 0) -> Dataset:
     return Dataset("shapes", x_train, y_train, x_test, y_test, SHAPES, masks_train, masks_test)
 
 
+@dataclass(frozen=True)
+class Scenes:
+    """Training and test images, and what is at each of their pixels.
+
+    x_train, x_test: uint8 (n, height, width, channels). y_train, y_test: uint8 (n, height, width), numbers of `class_names`.
+
+    Raises ValueError for arrays that disagree, and for a number out of range.
+    """
+
+    name: str
+    x_train: np.ndarray
+    y_train: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray
+    class_names: tuple[str, ...]
+
+    def __post_init__(self):
+        for part, images, masks in (("training", self.x_train, self.y_train), ("test", self.x_test, self.y_test)):
+            if images.dtype != np.uint8 or images.ndim != 4 or not len(images):
+                raise ValueError(f"{part} images must be uint8 (n, height, width, channels), not {images.dtype} {images.shape}")
+            if masks.dtype != np.uint8 or masks.shape != images.shape[:3]:
+                raise ValueError(f"{part} masks must be uint8 {images.shape[:3]}, not {masks.dtype} of shape {masks.shape}")
+            if masks.max() >= len(self.class_names):
+                raise ValueError(
+                    f"a {part} mask holds {masks.max()}; the classes have the numbers 0 to {len(self.class_names) - 1}"
+                )
+
+    def __repr__(self):
+        size = " × ".join(map(str, self.x_train.shape[1:]))
+        return (
+            f"{self.name}: {len(self.x_train)} training and {len(self.x_test)} test images of {size}, "
+            f"{len(self.class_names)} classes of pixels"
+        )
+
+
+def scenes(train: int = 2000, test: int = 400, objects: int = 3, side: int = 48, seed: int = 0) -> Scenes:
+    """Generated images of several shapes, side × side RGB; class 0 is the ground, class 1 + k the shape k of SHAPES.
+
+    Each scene has `objects` of them, of random shape, place, rotation and colour, a third to just under half of `side` across;
+    later ones stand before earlier ones. Ground and noise as in `shapes`; training and test scenes come from independent
+    streams of `seed`. Raises ValueError for numbers below 1, or a side below 16.
+    """
+    if min(train, test, objects) < 1 or side < 16:
+        raise ValueError(
+            f"{train} and {test} scenes of {objects} objects, {side} pixels wide: numbers from 1, sides from 16 work"
+        )
+    parts = [_compose(count, objects, side, np.random.default_rng([seed, part, 1])) for part, count in enumerate((train, test))]
+    return Scenes("scenes", *parts[0], *parts[1], ("ground", *SHAPES))
+
+
+def load_scenes(path: str | Path, image_size: int | tuple[int, int] | None = None, seed: int = 0) -> Scenes:
+    """Images and masks of a folder: <path>/images/*.png or *.jpg, and <path>/masks/*.png of the same names.
+
+    A mask's pixels are grey values or palette numbers, or colours; each that occurs in any mask is a class, in ascending order.
+    A fifth is split off for testing, by `seed`. image_size: side, or (height, width), to which both are brought, masks by the
+    nearest pixel; must be given where images differ in size.
+
+    Raises ValueError for an image without a mask, a corrupt file (named), sizes that differ, fewer than 5 images, or more than
+    256 classes; FileNotFoundError where there are no such folders.
+    """
+    path = Path(path).expanduser()
+    if not (path / "images").is_dir() or not (path / "masks").is_dir():
+        raise FileNotFoundError(f"{path} must hold the folders images and masks, with files of the same names")
+    masks = {file.stem: file for file in sorted((path / "masks").iterdir()) if file.suffix.lower() == ".png"}
+    files = [file for file in sorted((path / "images").iterdir()) if file.suffix.lower() in SUFFIXES]
+    if lacking := [file.name for file in files if file.stem not in masks]:
+        raise ValueError(f"{path / 'images' / lacking[0]} has no mask; {path / 'masks'} must hold a .png of the same name")
+    if len(files) < 5:
+        raise ValueError(f"{path / 'images'} holds {len(files)} images; give 5 or more, of which a fifth is for testing")
+    size = (image_size, image_size) if isinstance(image_size, int) else image_size
+    images = np.stack([_open(file, size, "RGB", files[0]) for file in files])
+    painted = np.stack([_open(masks[file.stem], size, None, files[0]) for file in files])
+    values, numbers = np.unique(painted.reshape(-1, painted.shape[3]), axis=0, return_inverse=True)
+    if len(values) > 256:
+        raise ValueError(
+            f"the masks in {path / 'masks'} hold {len(values)} values, 256 at most: save them without blur or JPEG"
+        )
+    numbers = numbers.reshape(painted.shape[:3]).astype(np.uint8)
+    names = tuple(str(value[0]) if len(value) == 1 else "#{:02x}{:02x}{:02x}".format(*value) for value in values)
+    order = np.random.default_rng(seed).permutation(len(files))
+    train, test = order[len(files) // 5 :], order[: len(files) // 5]
+    return Scenes(path.name, images[train], numbers[train], images[test], numbers[test], names)
+
+
+def _open(file, size, mode, first):
+    """The pixels of an image file, (height, width, channels), as `mode`, or of a mask, as they are stored, where None."""
+    try:
+        image = Image.open(file)
+        image.load()
+    except Exception as error:
+        raise ValueError(f"{file} cannot be read: {error}") from error
+    image = image.convert(mode or ("RGB" if image.mode in ("RGB", "RGBA") else image.mode if image.mode in ("L", "P") else "L"))
+    if size:
+        image = image.resize(size[::-1], Image.Resampling.LANCZOS if mode else Image.Resampling.NEAREST)
+    pixels = np.asarray(image)
+    pixels = pixels if pixels.ndim == 3 else pixels[..., None]
+    with Image.open(first) as other:
+        wanted = size or other.size[::-1]
+    if pixels.shape[:2] != tuple(wanted):
+        raise ValueError(
+            f"{file} is {pixels.shape[0]} × {pixels.shape[1]}, {first.name} {wanted[0]} × {wanted[1]}; give image_size"
+        )
+    return pixels
+
+
 def channel_statistics(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(mean, standard deviation) of each channel, in [0, 1]. images: uint8 (n, height, width, channels)."""
     counts = np.zeros((images.shape[-1], 256), np.int64)
@@ -599,20 +704,44 @@ def _draw_chunk(labels, rng):
     n = len(labels)
     radius = rng.uniform(10, 14, n)
     centre = rng.uniform(np.minimum(radius, 15.9), np.maximum(32 - radius, 16.1), (2, n))
-    angle = rng.uniform(0, 2 * np.pi, n)
-    grid = (np.arange(64) + 0.5) / 2  # two samples a pixel: edges are smooth
-    v, u = (grid[None, :, None] - centre[0][:, None, None]), (grid[None, None, :] - centre[1][:, None, None])
-    cos, sin = np.cos(angle)[:, None, None], np.sin(angle)[:, None, None]
-    u, v = (cos * u + sin * v) / radius[:, None, None], (cos * v - sin * u) / radius[:, None, None]
-    inside = np.empty((n, 64, 64), bool)
-    for label, name in enumerate(SHAPES):
-        inside[labels == label] = _inside(name, u[labels == label], v[labels == label])
-    cover = inside.reshape(n, 32, 2, 32, 2).mean(axis=(2, 4), dtype=np.float32)[..., None]
+    cover = _cover(labels, radius, centre, rng.uniform(0, 2 * np.pi, n), 32)[..., None]
     ground, colour = _colours(n, rng)
-    texture = _texture(n, rng)
+    texture = _texture(n, 32, rng)
     image = (ground[:, None, None] + texture[..., None]) * (1 - cover) + colour[:, None, None] * cover
     image += rng.normal(0, 0.02, image.shape)
     return np.clip(image * 255, 0, 255).astype(np.uint8), cover[..., 0] > 0.5
+
+
+def _compose(count, objects, side, rng):
+    """`count` images of several shapes, and the class of each pixel, in chunks that keep memory small."""
+    images, classes = np.empty((count, side, side, 3), np.uint8), np.zeros((count, side, side), np.uint8)
+    for start in range(0, count, 200):
+        here = slice(start, min(start + 200, count))
+        n = here.stop - start
+        ground, _ = _colours(n, rng)
+        image = ground[:, None, None] + _texture(n, side, rng)[..., None]
+        for _ in range(objects):
+            labels, radius = rng.integers(len(SHAPES), size=n), rng.uniform(side / 6, side / 4.2, n)
+            cover = _cover(labels, radius, rng.uniform(radius, side - radius, (2, n)), rng.uniform(0, 2 * np.pi, n), side)
+            colour = _unlike(ground, rng)
+            image = image * (1 - cover[..., None]) + colour[:, None, None] * cover[..., None]
+            classes[here] = np.where(cover > 0.5, labels[:, None, None] + 1, classes[here])
+        image += rng.normal(0, 0.02, image.shape)
+        images[here] = np.clip(image * 255, 0, 255).astype(np.uint8)
+    return images, classes
+
+
+def _cover(labels, radius, centre, angle, side):
+    """Share of each pixel that a shape covers, (n, side, side); centre: (2, n), row and column, in pixels as radius is."""
+    n = len(labels)
+    grid = (np.arange(2 * side) + 0.5) / 2  # two samples a pixel: edges are smooth
+    v, u = (grid[None, :, None] - centre[0][:, None, None]), (grid[None, None, :] - centre[1][:, None, None])
+    cos, sin = np.cos(angle)[:, None, None], np.sin(angle)[:, None, None]
+    u, v = (cos * u + sin * v) / radius[:, None, None], (cos * v - sin * u) / radius[:, None, None]
+    inside = np.empty((n, 2 * side, 2 * side), bool)
+    for label, name in enumerate(SHAPES):
+        inside[labels == label] = _inside(name, u[labels == label], v[labels == label])
+    return inside.reshape(n, side, 2, side, 2).mean(axis=(2, 4), dtype=np.float32)
 
 
 def _inside(name, u, v):
@@ -653,10 +782,18 @@ def _colours(n, rng):
     return ground, colour
 
 
-def _texture(n, rng):
-    """A sum of three random waves, (n, 32, 32)."""
-    v, u = np.mgrid[:32, :32].astype(np.float32)
-    texture = np.zeros((n, 32, 32), np.float32)
+def _unlike(ground, rng):
+    """Colours 0.5 or more from those of the ground."""
+    colour = rng.uniform(0, 1, ground.shape).astype(np.float32)
+    while (near := np.linalg.norm(colour - ground, axis=1) < 0.5).any():
+        colour[near] = rng.uniform(0, 1, (near.sum(), 3))
+    return colour
+
+
+def _texture(n, side, rng):
+    """A sum of three random waves, (n, side, side)."""
+    v, u = np.mgrid[:side, :side].astype(np.float32)
+    texture = np.zeros((n, side, side), np.float32)
     for _ in range(3):
         frequency = rng.uniform(-1.2, 1.2, (2, n, 1, 1)).astype(np.float32)
         phase, strength = rng.uniform(0, 2 * np.pi, (n, 1, 1)), rng.uniform(0.01, 0.03, (n, 1, 1))

@@ -13,7 +13,7 @@ import pandas as pd
 from sklearn.metrics import confusion_matrix
 from sklearn.utils.class_weight import compute_class_weight
 
-from deconvlib import backend, models
+from deconvlib import backend, graph, models
 from deconvlib.backend import keras
 from deconvlib.data import Dataset
 from deconvlib.layers import ReconstructionLoss
@@ -161,11 +161,13 @@ def fit_pairs(
 
 def predict(model: keras.Model, *inputs: np.ndarray, batch_size: int = 250) -> np.ndarray:
     """What `model` gives for `inputs`, float arrays of one length, one for each of its inputs, in batches."""
-    run = backend.compiled(
-        lambda *parts: model(parts if len(parts) > 1 else parts[0], training=False), model, *(x.shape[1:] for x in inputs)
-    )
+    run = graph.kept(_forward, model, *(array.shape[1:] for array in inputs))
     starts = range(0, len(inputs[0]), batch_size)
     return np.concatenate([run(*(x[start : start + batch_size] for x in inputs))[0] for start in starts])
+
+
+def _forward(model, *shapes):
+    return backend.compiled(lambda *parts: model(parts if len(parts) > 1 else parts[0], training=False), model, *shapes)
 
 
 def images_per_second(model: keras.Model, batch_size: int = 64, steps: int = 6) -> float:

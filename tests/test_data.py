@@ -1,5 +1,6 @@
 """Data sets: what load finds, what subsets hold, and what is refused."""
 
+import dataclasses
 import subprocess
 import sys
 import types
@@ -493,3 +494,92 @@ def test_a_folder_without_images_gives_no_sample(tmp_path):
     (tmp_path / "a.txt").write_text("no image")
     with pytest.raises(ValueError, match="holds no images"):
         data.sample(tmp_path, (8, 8, 3), 5)
+
+
+def test_scenes_know_what_is_at_each_pixel():
+    scenery = data.scenes(60, 20, objects=2, side=40)
+    assert repr(scenery) == "scenes: 60 training and 20 test images of 40 × 40 × 3, 11 classes of pixels"
+    assert scenery.class_names == ("ground", *data.SHAPES)
+    counts = [len(np.unique(mask)) - 1 for mask in scenery.y_train]
+    assert set(counts) <= {1, 2} and np.mean(counts) > 1.5
+    assert 0.1 < (scenery.y_train > 0).mean() < 0.5
+    # an object's pixels differ from the ground's by more than the ground's do among themselves
+    image, mask = scenery.x_train[0].astype(float), scenery.y_train[0]
+    ground = image[mask == 0]
+    assert np.linalg.norm(image[mask > 0].mean(axis=0) - ground.mean(axis=0)) > 2 * ground.std(axis=0).max()
+
+
+def test_scenes_repeat_from_their_seed_and_their_parts_differ():
+    one, same, other = data.scenes(10, 10, seed=3), data.scenes(10, 5, seed=3), data.scenes(10, 10, seed=4)
+    np.testing.assert_array_equal(one.x_train, same.x_train)
+    assert (one.x_train != other.x_train).any() and (one.x_train != one.x_test).any()
+    with pytest.raises(ValueError, match="sides from 16 work"):
+        data.scenes(10, 10, side=8)
+
+
+@pytest.fixture
+def painted(tmp_path):
+    """Ten photographs with masks in three colours, in a folder."""
+    rng = np.random.default_rng(0)
+    for kind in ("images", "masks"):
+        (tmp_path / kind).mkdir()
+    colours = np.array([[0, 0, 0], [200, 0, 0], [0, 0, 90]], np.uint8)
+    for index in range(10):
+        numbers = rng.integers(3, size=(12, 16))
+        Image.fromarray(rng.integers(256, size=(12, 16, 3), dtype=np.uint8)).save(tmp_path / "images" / f"{index}.png")
+        Image.fromarray(colours[numbers]).save(tmp_path / "masks" / f"{index}.png")
+        np.save(tmp_path / f"{index}.npy", numbers)
+    return tmp_path
+
+
+def test_a_folder_of_images_and_masks(painted):
+    scenery = data.load_scenes(painted)
+    assert scenery.x_train.shape == (8, 12, 16, 3) and scenery.y_test.shape == (2, 12, 16)
+    assert scenery.class_names == ("#000000", "#00005a", "#c80000")
+    stored = {np.asarray(Image.open(painted / "images" / f"{index}.png")).tobytes(): index for index in range(10)}
+    for image, mask in zip(scenery.x_train, scenery.y_train, strict=True):
+        numbers = np.load(painted / f"{stored[image.tobytes()]}.npy")
+        np.testing.assert_array_equal(mask, np.array([0, 2, 1])[numbers])
+    assert data.load_scenes(painted, image_size=(24, 32)).y_train.shape == (8, 24, 32)
+    assert len(data.load_scenes(painted, image_size=8).class_names) == 3, "masks were blurred"
+
+
+def test_masks_of_numbers_are_classes(painted):
+    for index in range(10):
+        numbers = np.load(painted / f"{index}.npy").astype(np.uint8)
+        Image.fromarray(numbers + 5).save(painted / "masks" / f"{index}.png")
+    assert data.load_scenes(painted).class_names == ("5", "6", "7")
+
+
+def test_a_folder_that_cannot_be_segmented(painted, tmp_path):
+    with pytest.raises(FileNotFoundError, match="folders images and masks"):
+        data.load_scenes(tmp_path / "none")
+    (painted / "masks" / "3.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"3\.png cannot be read"):
+        data.load_scenes(painted)
+    (painted / "masks" / "3.png").unlink()
+    with pytest.raises(ValueError, match=r"3\.png has no mask"):
+        data.load_scenes(painted)
+    Image.fromarray(np.zeros((5, 16, 3), np.uint8)).save(painted / "masks" / "3.png")
+    with pytest.raises(ValueError, match="give image_size"):
+        data.load_scenes(painted)
+    for index in range(7):
+        (painted / "images" / f"{index}.png").unlink()
+    with pytest.raises(ValueError, match="give 5 or more"):
+        data.load_scenes(painted)
+
+
+def test_masks_that_are_photographs_are_refused(painted):
+    rng = np.random.default_rng(0)
+    for index in range(10):
+        Image.fromarray(rng.integers(256, size=(12, 16, 3), dtype=np.uint8)).save(painted / "masks" / f"{index}.png")
+    with pytest.raises(ValueError, match="256 at most"):
+        data.load_scenes(painted)
+
+
+def test_scenes_that_disagree_are_refused():
+    scenery = data.scenes(4, 4, side=16)
+    with pytest.raises(ValueError, match="training masks must be uint8"):
+        dataclasses.replace(scenery, y_train=scenery.y_train[:, :8])
+    with pytest.raises(ValueError, match="test mask holds 11"):
+        dataclasses.replace(scenery, y_test=np.full_like(scenery.y_test, 11))

@@ -1,0 +1,119 @@
+"""Models from images to images: shapes, what they begin as, and that they learn."""
+
+import numpy as np
+import pytest
+
+from deconvlib import autoencoders, data, models, operators, training
+from deconvlib.backend import keras
+
+
+@pytest.fixture(scope="module")
+def images():
+    return data.shapes(120, 10).x_train / np.float32(255)
+
+
+@pytest.mark.parametrize("decoder", operators.OPERATORS)
+@pytest.mark.parametrize("skips", [True, False])
+def test_every_decoder_restores_the_size(decoder, skips):
+    model = autoencoders.encoder_decoder((16, 24, 3), 5, (4, 6), decoder=decoder, skips=skips, scale=2, normalization="batch")
+    assert model.output_shape == (None, 32, 48, 5)
+    assert training.predict(model, np.zeros((3, 16, 24, 3), np.float32)).shape == (3, 32, 48, 5)
+
+
+def test_a_correction_begins_as_the_image(images):
+    model = autoencoders.encoder_decoder((32, 32, 3), 3, (4, 8), correction=True)
+    np.testing.assert_allclose(training.predict(model, images[:5]), images[:5], atol=1e-6)
+    enlarging = autoencoders.encoder_decoder((32, 32, 1), 1, (4,), correction=True, scale=2)
+    grey = np.full((2, 32, 32, 1), 0.3, np.float32)
+    np.testing.assert_allclose(training.predict(enlarging, grey), np.full((2, 64, 64, 1), 0.3), atol=1e-6)
+
+
+@pytest.mark.parametrize("decoder", operators.OPERATORS)
+def test_learns_to_take_noise_away(images, decoder):
+    model = autoencoders.encoder_decoder((32, 32, 3), 3, (8, 16), decoder=decoder, correction=True)
+
+    def make(numbers, rng):
+        return np.clip(images[numbers] + rng.normal(0, 0.1, (len(numbers), 32, 32, 3)), 0, 1), images[numbers]
+
+    history = training.fit_pairs(model, len(images), make, epochs=8, batch_size=20, learning_rate=5e-3, verbose=False)
+    assert history["loss"].iloc[-1] < 0.8 * history["loss"].iloc[0]
+
+
+def test_the_code_is_the_mean_and_the_class_matters(images):
+    parts = autoencoders.variational((32, 32, 3), 6, (4, 8), num_classes=3)
+    codes = training.predict(parts.encoder, images[:4])
+    assert codes.shape == (4, 6)
+    told = np.eye(3, dtype=np.float32)[[0, 1, 2, 0]]
+    drawn = training.predict(parts.decoder, codes, told)
+    assert drawn.shape == (4, 32, 32, 3) and drawn.min() >= 0 and drawn.max() <= 1
+    assert (drawn != training.predict(parts.decoder, codes, told[::-1])).any()
+    np.testing.assert_allclose(training.predict(parts.whole, images[:4], told), drawn, atol=1e-6)
+
+
+def test_the_divergence_is_that_of_normal_distributions():
+    """Of deviation 2 and mean 1 from 1 and 0: (1 + 4 - 1) / 2 - ln 2 a number."""
+    layer = autoencoders.Sampling(0.5)
+    mean, log_variance = np.ones((3, 2), np.float32), np.full((3, 2), np.log(4), np.float32)
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(layer([mean, log_variance])), mean)
+    (loss,) = layer.losses
+    assert float(loss) == pytest.approx(0.5 * 2 * (2 - np.log(2)))
+    drawn = keras.ops.convert_to_numpy(
+        layer([np.ones((4000, 2), np.float32), np.full((4000, 2), np.log(4), np.float32)], training=True)
+    )
+    assert drawn.mean() == pytest.approx(1, abs=0.1) and drawn.std() == pytest.approx(2, abs=0.1)
+
+
+def test_a_variational_network_learns_and_repeats(images):
+    def train(seed):
+        parts = autoencoders.variational((32, 32, 3), 8, (8, 16), seed=seed)
+        make = lambda numbers, rng: (images[numbers], images[numbers])  # noqa: E731
+        settings = {"epochs": 3, "batch_size": 20, "tested": (images[:20], images[:20]), "verbose": False, "seed": seed}
+        return training.fit_pairs(parts.whole, len(images), make, **settings)
+
+    one, same, other = train(0), train(0), train(1)
+    assert one["loss"].is_monotonic_decreasing and one["val_loss"].iloc[-1] < one["val_loss"].iloc[0]
+    np.testing.assert_allclose(one["loss"], same["loss"], rtol=1e-5)
+    assert not np.allclose(one["loss"], other["loss"], rtol=1e-3)
+
+
+def test_a_saved_network_gives_the_same(images, tmp_path):
+    parts = autoencoders.variational((32, 32, 3), 4, (4,), decoder="subpixel")
+    parts.whole.save(tmp_path / "model.keras")
+    loaded = models.load(tmp_path / "model.keras")
+    np.testing.assert_allclose(training.predict(loaded, images[:3]), training.predict(parts.whole, images[:3]), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"decoder": "transpose"}, "did you mean 'transposed'"),
+        ({"image_shape": (30, 32, 3)}, "cannot be halved 2 times: use 1 stages"),
+        ({"scale": 3}, "power of 2"),
+        ({"correction": True, "channels": 4}, "image's 3 channels"),
+        ({"filters": (8, 0)}, "whole numbers of 1 or more"),
+        ({"normalization": "layer"}, "Known: 'none', 'batch'"),
+    ],
+)
+def test_says_what_works(settings, said):
+    with pytest.raises(ValueError, match=said):
+        autoencoders.encoder_decoder(**{"image_shape": (32, 32, 3), "channels": 3} | settings)
+
+
+def test_a_variational_network_says_what_works():
+    with pytest.raises(ValueError, match="cannot be halved"):
+        autoencoders.variational((28, 28, 1), filters=(4, 4, 4))
+    with pytest.raises(ValueError, match="divergence_weight"):
+        autoencoders.variational((32, 32, 1), divergence_weight=-1)
+
+
+def test_training_on_nan_stops_with_the_good_weights(images):
+    model = autoencoders.encoder_decoder((32, 32, 3), 3, (4,))
+
+    def make(numbers, rng):
+        return images[numbers] * (np.nan if numbers[0] % 2 else 1), images[numbers]
+
+    with pytest.raises(FloatingPointError, match="smaller learning_rate"):
+        training.fit_pairs(model, len(images), make, verbose=False)
+    assert all(np.isfinite(weight).all() for weight in model.get_weights())
+    with pytest.raises(ValueError, match="above 0"):
+        training.fit_pairs(model, 0, make)
