@@ -9,9 +9,12 @@ Each has the arguments of keras.layers.Conv2DTranspose, takes float (n, height, 
     unpooling    UnpoolingConv2D: each value at its maximum's place, then a convolution (Zeiler et al. 2011, Noh et al. 2015)
 """
 
-import numpy as np
+import time
 
-from deconvlib import layers
+import numpy as np
+import pandas as pd
+
+from deconvlib import backend, layers, models, progress
 from deconvlib.backend import keras
 
 ops = keras.ops
@@ -151,3 +154,68 @@ def checkerboard(maps: np.ndarray, stride: int) -> float:
     places = maps.reshape(len(maps), rows, stride, columns, stride, -1).mean(axis=(1, 3))
     energy = np.square(maps).mean()
     return float(places.var(axis=(1, 2)).mean() / energy) if energy else 0.0
+
+
+def kept(layer: keras.layers.Layer) -> int:
+    """Bytes for one image that a built convolution must keep for its backward pass: its kernel's input, as float32.
+
+    Of resizing and unpooling that is the map after it is made finer. What a program needs for a moment only is not in it.
+    """
+    finer = layer.finer**2 if isinstance(layer, ResizeConv2D | UnpoolingConv2D) else 1
+    return 4 * finer * int(np.prod(layer.input.shape[1:]))
+
+
+def costs(named: dict, shape: tuple[int, int, int], batch_size: int = 16, repeats: int = 5, seed: int = 0) -> pd.DataFrame:
+    """What each layer costs here, and how many times what a bare convolution of as many FLOPs costs; one row a layer.
+
+    named: {name: a convolution or operator, not built}. shape: (height, width, channels) of the map that each gets. The
+    bare convolution is 3 × 3 from w channels to w at the size of the layer's output, with w so that the FLOPs agree.
+
+    Columns: operator; MFLOPs of an image, forward; forward and both (with the backward pass to map and weights),
+    milliseconds for `batch_size` maps of noise; KiB, `kept` for an image; and "forward, ratio", "both, ratio", "KiB, ratio".
+    Times are medians of `repeats`, and their ratios medians of those of neighbouring runs, so that what else the machine
+    does meanwhile falls on both.
+    """
+    rows, timed, rng = [], [], np.random.default_rng(seed)
+    for name, layer in named.items():
+        own = _alone(layer, shape)
+        flops = int(models.layer_table(own)["FLOPs"].sum())
+        height, width = own.output_shape[1:3]
+        channels = max(1, round((flops / (18 * height * width)) ** 0.5))
+        bare = _alone(keras.layers.Conv2D(channels, 3, padding="same"), (height, width, channels))
+        memory = [kept(model.layers[-1]) / 1024 for model in (own, bare)]
+        rows.append({"operator": name, "MFLOPs": flops / 1e6, "KiB": memory[0], "KiB, ratio": memory[0] / memory[1]})
+        maps = [rng.normal(size=(batch_size, *model.input_shape[1:])).astype(np.float32) for model in (own, bare)]
+        timed += [list(zip(pair, maps, strict=True)) for pair in zip(_passes(own), _passes(bare), strict=True)]
+    seconds = np.zeros((repeats + 1, len(timed), 2))
+    for repeat, pair in progress.steps(list(np.ndindex(*seconds.shape[:2])), "timing", unit="run"):
+        for which, (run, maps) in enumerate(timed[pair]):
+            begun = time.perf_counter()
+            run(maps)
+            seconds[repeat, pair, which] = time.perf_counter() - begun
+    seconds = seconds[1:]  # the first run of a program also prepares it
+    took = np.median(1000 * seconds[..., 0], axis=0).reshape(-1, 2)
+    ratio = np.median(seconds[..., 0] / seconds[..., 1], axis=0).reshape(-1, 2)
+    for row, milliseconds, times in zip(rows, took, ratio, strict=True):
+        row |= dict(zip(("forward", "both", "forward, ratio", "both, ratio"), (*milliseconds, *times), strict=True))
+    return pd.DataFrame(rows)
+
+
+def _alone(layer, shape):
+    images = keras.Input(shape)
+    return keras.Model(images, layer(images))
+
+
+def _passes(model):
+    """Programs of the forward pass, and of both, from maps to one number a map: no time goes into copying results."""
+
+    def forward(maps):
+        return keras.ops.sum(model(maps), axis=(1, 2, 3))
+
+    def both(maps):
+        weights = [weight.value for weight in model.trainable_variables]
+        result, pull = backend.vjp(lambda parts: model.stateless_call(parts[1:], [], parts[0])[0], [maps, *weights])
+        gradient, *others = pull(result)
+        return keras.ops.sum(gradient, axis=(1, 2, 3)) + sum(keras.ops.sum(other) for other in others)
+
+    return [backend.compiled(function, model, model.input_shape[1:]) for function in (forward, both)]

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator
 
 STYLE = Path(__file__).with_name("deconv.mplstyle")
 WIDTH = 9.0  # inches; the width of a notebook's text
@@ -119,6 +119,47 @@ def image_pairs(left, right, titles, left_name, right_name):
     for ax, name in ((axs[0, 0], left_name), (axs[1, 0], right_name)):
         _row_name(ax, name)
     return fig
+
+
+def image_rows(rows, caption=None):
+    """A row of images for each name: {name: images}. The rows may differ in length, the images of all have one size."""
+    rows = {name: _pixels(images) for name, images in rows.items()}
+    columns = max(8, *map(len, rows.values()))
+    blank = {name: np.ones((columns - len(images), *images.shape[1:])) for name, images in rows.items()}
+    sheet = _mosaic(np.stack([np.concatenate([images, blank[name]]) for name, images in rows.items()]), gap=1)
+    fig, ((ax,),) = _grid(1, 1, row_height=0.85 * WIDTH * sheet.shape[0] / sheet.shape[1] + 0.1)
+    _show(ax, sheet)
+    for index, name in enumerate(rows):
+        place = (index + 0.5) * sheet.shape[0] / len(rows)
+        ax.text(-2, place, name, ha="right", va="center", fontsize=8)
+    return _captioned(fig, caption)
+
+
+def by_strength(table, label):
+    """Accuracy and PSNR by the strength of a damage, a line a method. table: columns strength, method, accuracy, PSNR.
+
+    A method without a strength, such as none on clean images, is a dashed line.
+    """
+    fig = _figure(2.8)
+    axs = fig.subplots(1, 2)
+    for ax, measure, unit in zip(axs, ("accuracy", "PSNR"), ("accuracy", "PSNR, dB"), strict=True):
+        for index, (method, rows) in enumerate(table.groupby("method", sort=False)):
+            if rows["strength"].isna().all():
+                level = rows[measure].iloc[0]
+                if np.isfinite(level):
+                    ax.axhline(level, linestyle="--", color="0.4", label=method)
+            else:
+                ax.plot(rows["strength"], rows[measure], "-o", markersize=3, color=f"C{index}", label=method)
+        ax.set(xlabel=label, ylabel=unit)
+    fig.legend(*axs[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
+    return fig
+
+
+def painted(masks, num_classes):
+    """Numbers of classes as colours, (n, height, width) -> (n, height, width, 3) in [0, 1]; class 0 is nearly white."""
+    colours = matplotlib.colormaps["tab20"](np.arange(num_classes) % 20)[:, :3].astype(np.float32)
+    colours[0] = 0.95
+    return colours[masks]
 
 
 KINDS = {
@@ -707,6 +748,94 @@ def learning_curves(curves):
         ax.plot(range(1, len(mean) + 1), mean, "-o", label=name, **style)
     ax.set(xlabel="epoch", ylabel="test accuracy")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return fig
+
+
+def spectra(named, stride):
+    """A map of each name over its power spectrum, where a checkerboard of `stride` pixels is peaks: in the circles.
+
+    named: {name: maps (n, height, width, channels)}. The map is channel 0 of the first; the spectrum is the mean of all of
+    them without their means, on a logarithmic scale of four decades below its own largest value.
+    """
+    columns = max(len(named), 3)
+    fig, axs = _grid(2, columns, row_height=WIDTH / columns + 0.15)
+    for (upper, lower), (name, maps) in zip(axs.T, named.items(), strict=False):
+        first = np.asarray(maps[0, ..., 0], float)
+        least = 1e-4 * np.abs(maps).max() + 1e-12  # or the last digits of a map that is even would be seen
+        upper.imshow(first, cmap="gray", vmin=first.min() - least, vmax=first.max() + least)
+        upper.set_title(name, fontsize=8)
+        power = np.abs(np.fft.fft2(maps - maps.mean(axis=(1, 2), keepdims=True), axes=(1, 2))) ** 2
+        power = np.fft.fftshift(power.mean(axis=(0, 3)))
+        relative = power / max(power.max(), (least * first.size) ** 2)
+        lower.imshow(np.log10(np.maximum(relative, 1e-4)), cmap="viridis", vmin=-4, vmax=0)
+        rows, columns = ((np.arange(stride) * side / stride + side // 2) % side for side in power.shape)
+        down, across = (part.ravel()[1:] for part in np.meshgrid(rows, columns, indexing="ij"))
+        lower.scatter(across, down, s=50, facecolor="none", edgecolor="#D55E00", clip_on=False)
+    _row_name(axs[0, 0], "map")
+    _row_name(axs[1, 0], "spectrum")
+    return _captioned(fig, "Maps: black to white is least to greatest value. Spectra: frequency 0 in the middle.")
+
+
+def operator_costs(table):
+    """Each cost of the operators, as a multiple of the bare convolution's, by the side of the map; one panel a cost.
+
+    table: rows of operators.costs with a column side, pixels.
+    """
+    titles = {"forward, ratio": "time, forward", "both, ratio": "time, forward and backward", "KiB, ratio": "memory kept"}
+    fig = _figure(2.9)
+    axs = fig.subplots(1, 3, sharey=True)
+    for ax, (column, title) in zip(axs, titles.items(), strict=True):
+        for index, (name, rows) in enumerate(table.groupby("operator", sort=False)):
+            ax.plot(rows["side"], rows[column], "-o", markersize=4, color=f"C{index}", label=name)
+        ax.axhline(1, color="0.7", linewidth=0.8, zorder=0)
+        ax.set(title=title, xlabel="side of the input map, pixels", xscale="log", yscale="log")
+        ax.set_xticks(sorted(set(table["side"])), sorted(set(table["side"])))
+        ax.minorticks_off()
+        ax.yaxis.set_major_locator(LogLocator(base=2))
+        ax.yaxis.set_major_formatter("{x:g}")
+    axs[0].set_ylabel("times a bare 3 × 3 convolution")
+    fig.legend(*axs[0].get_legend_handles_labels(), loc="outside lower center", ncols=table["operator"].nunique())
+    return fig
+
+
+def gradient_flow(table):
+    """Norm of the loss' gradient at each kernel by depth, one panel an activation, one line a network.
+
+    table: a row a kernel with columns network, activation, seed, layer (1 is next to the image) and norm. Lines are
+    geometric means over the seeds, bands reach from the least to the greatest.
+    """
+    activations = list(dict.fromkeys(table["activation"]))
+    fig = _figure(2.9)
+    axs = fig.subplots(1, len(activations), sharey=True, squeeze=False)[0]
+    for ax, activation in zip(axs, activations, strict=True):
+        rows = table[table["activation"] == activation]
+        for index, (name, lines) in enumerate(rows.groupby("network", sort=False)):
+            logs = np.log(lines.pivot(index="layer", columns="seed", values="norm").clip(lower=1e-12))
+            ax.plot(logs.index, np.exp(logs.mean(axis=1)), "-o", markersize=3, color=f"C{index}", label=name)
+            ends = np.exp(logs.min(axis=1)), np.exp(logs.max(axis=1))
+            ax.fill_between(logs.index, *ends, color=f"C{index}", alpha=0.15, linewidth=0)
+        ax.set(title=activation, xlabel="layer; 1 is next to the image", yscale="log")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axs[0].set_ylabel("norm of the gradient at the kernel")
+    fig.legend(*axs[0].get_legend_handles_labels(), loc="outside lower center", ncols=table["network"].nunique())
+    return fig
+
+
+def overfitting(table):
+    """Accuracy on training images (hollow) and on test images (filled), a row a setting; the line between is the gap.
+
+    table: columns setting, training and test, shares; the first row, which the others change, is a grey line.
+    """
+    fig, ax = _one(0.26 * len(table) + 0.8)
+    place = np.arange(len(table))
+    ax.axvline(table["test"].iloc[0], color="0.8", linewidth=0.8, zorder=0)
+    ax.hlines(place, table["test"], table["training"], color="0.75")
+    ax.plot(table["training"], place, "o", color="C0", fillstyle="none", label="training")
+    ax.plot(table["test"], place, "o", color="C0", label="test")
+    ax.set_yticks(place, table["setting"])
+    ax.set(xlabel="accuracy", xlim=(0, 1.03))
+    ax.invert_yaxis()
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return fig
 

@@ -12,7 +12,7 @@ PROGRAM = """
 import sys
 import numpy as np
 import pytest
-from deconvlib import architecture, data, deconvnet, diagnostics, evolution, exemplars, layers, models, training
+from deconvlib import architecture, data, deconvnet, diagnostics, evolution, exemplars, layers, models, operators, training
 digits = data.load("digits")
 model = models.classifier(digits.image_shape, digits.num_classes, filters=(8, 8), normalization="batch")
 rng = np.random.default_rng(0)  # the backends draw their own initial weights
@@ -42,6 +42,12 @@ found.append(evolution.evolution(model, snapshots, images, "relu1", [2, 3]).patc
 found.append(architecture.channels(model, images)[["peak", "firing", "rms"]])
 history = training.fit(model, digits, epochs=2, gradient_norms=True, augmentation=models.augmentation(flip=False))
 training.evaluate(model, digits)
+maps = rng.normal(size=(2, 4, 5, 2)).astype(np.float32)
+for operator in operators.OPERATORS.values():
+    layer = operator(3, 3, strides=2, padding="same")
+    layer.build(maps.shape)
+    layer.set_weights([rng.normal(size=weight.shape) for weight in layer.weights])
+    found.append(layer(maps))
 if sys.argv[2] == "jax":  # on a GPU the iterations would lose their way in TF32
     import jax
     assert "HIGHEST" in str(jax.make_jaxpr(layers.inverse_square_root)(np.eye(3, dtype=np.float32)))

@@ -80,6 +80,49 @@ OTHERS = {
         "tables": ".",
         "seed": "1",
     },
+    "07_restoration": {
+        "dataset_name": "digits",
+        "train_images": "200",
+        "test_images": "40",
+        "damages": "[]",
+        "no_skips": "['JPEG', 'low contrast']",
+        "judged": "JPEG",
+        "decoder": "subpixel",
+        "filters": "[4, 8]",
+        "epochs": "8",
+        "code": "5",
+        "generator_epochs": "2",
+        "scenes": "150",
+        "scene_side": "16",
+        "objects": "1",
+        "segment_filters": "[4, 8]",
+        "segment_epochs": "3",
+        "batch_size": "20",
+        "learning_rate": "1e-2",
+        "seed": "1",
+    },
+    "08_operators": {
+        "dataset_name": "digits",
+        "train_images": "200",
+        "test_images": "60",
+        "kernels": "[1, 3]",
+        "strides": "[3]",
+        "filters": "20",
+        "epochs": "1",
+        "sizes": "[4]",
+        "channels": "4",
+        "repeats": "1",
+        "activations": "['elu']",
+        "depth": "3",
+        "width": "4",
+        "initial_weights": "2",
+        "trained": "['transposed', 'network deconvolution']",
+        "few_images": "60",
+        "class_filters": "[4, 8]",
+        "class_epochs": "1",
+        "images_per_epoch": "120",
+        "seed": "1",
+    },
     "09_your_model": {
         "images": "digits",
         "number": "100",
@@ -176,3 +219,20 @@ def test_the_audit_takes_a_fresh_mobilenet(hostile, tmp_path, capfd):
     assert batch.run(["09"], overrides=given, out=tmp_path) == 0, capfd.readouterr().out
     page = (tmp_path / "09_your_model.html").read_text(encoding="utf-8")
     assert "36 of 36 nonlinearities are covered" in page and "their labels are left aside" in page
+
+
+def test_the_same_decoder_segments_images_of_the_users_own(tmp_path, capfd):
+    rng = np.random.default_rng(0)
+    for kind in ("images", "masks"):
+        (tmp_path / kind).mkdir()
+    for index in range(20):
+        mask = np.zeros((16, 20), np.uint8)
+        mask[rng.integers(8) :, rng.integers(10) :] = 255
+        Image.fromarray(np.where(mask[..., None], 200, 40).astype(np.uint8).repeat(3, axis=2)).save(
+            tmp_path / f"images/{index}.jpg"
+        )
+        Image.fromarray(mask).save(tmp_path / f"masks/{index}.png")
+    given = OTHERS["07_restoration"] | {"damages": "['noise']", "no_skips": "['noise']", "judged": "noise"}
+    given |= {"masks_dir": str(tmp_path), "segment_epochs": "8"}
+    assert batch.run(["07"], overrides=given, out=tmp_path / "out") == 0, capfd.readouterr().out
+    assert "255" in (tmp_path / "out" / "07_restoration.html").read_text(encoding="utf-8")

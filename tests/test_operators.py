@@ -180,3 +180,42 @@ def test_says_what_works(settings, said):
 def test_a_map_smaller_than_the_grid_is_refused():
     with pytest.raises(ValueError, match="no grid of 4"):
         operators.checkerboard(np.ones((1, 3, 8, 1)), 4)
+
+
+def test_kept_is_what_the_kernel_reads():
+    sizes = {name: 4 * 6 * 4 * 3 for name in ("transposed", "subpixel")} | {
+        name: 16 * 6 * 4 * 3 for name in ("resize", "unpooling")
+    }
+    for name, size in sizes.items():
+        layer = operators.OPERATORS[name](5, 3, strides=2, padding="same")
+        layer(keras.Input((6, 4, 3)))
+        assert operators.kept(layer) == size, name
+
+
+def test_costs_stand_beside_a_bare_convolution_of_as_many_flops():
+    """4 × 4 maps of 6 channels to 8 × 8 of 6: 2 · 16 · 16 · 36 and 2 · 64 · 9 · 36 FLOPs; bare, 18 · 64 w²: w = 4 and 6."""
+    named = {
+        name: operators.OPERATORS[name](6, kernel, strides=2, padding="same")
+        for name, kernel in (("transposed", 4), ("resize", 3))
+    }
+    table = operators.costs(named, (4, 4, 6), batch_size=4, repeats=2).set_index("operator")
+    assert table["MFLOPs"].tolist() == [0.018432, 0.041472]
+    assert table["KiB"].tolist() == [4 * 16 * 6 / 1024, 4 * 64 * 6 / 1024]
+    assert table["KiB, ratio"].tolist() == [16 * 6 / (64 * 4), 1]
+    times = table[["forward", "both", "forward, ratio", "both, ratio"]]
+    assert (times > 0).all(axis=None) and np.isfinite(times).all(axis=None)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_timed_is_the_pass_and_its_gradients(name):
+    layer = operators.OPERATORS[name](2, 3, strides=2, padding="same")
+    model = operators._alone(layer, (3, 3, 2))
+    maps = np.random.default_rng(0).normal(size=(4, 3, 3, 2)).astype(np.float32)
+    forward, both = operators._passes(model)
+    result = numpy(model(maps))
+    np.testing.assert_allclose(forward(maps)[0], result.sum(axis=(1, 2, 3)), rtol=1e-4, atol=1e-4)
+    _, pull = backend.vjp(model, keras.ops.convert_to_tensor(maps))
+    at_maps = numpy(pull(keras.ops.convert_to_tensor(result))).sum(axis=(1, 2, 3))
+    # what is left is the weights' part, the same for each map
+    rest = both(maps)[0] - at_maps
+    assert np.ptp(rest) < 1e-3 and np.abs(rest).max() > 1e-2

@@ -192,6 +192,43 @@ def test_a_forest_has_points_in_their_row_and_fills_what_stands_after_the_correc
     assert [label.get_text() for label in few.get_yticklabels()] == ["a  (over plain)", "b  (over plain)"]
 
 
+def test_a_spectrum_circles_where_a_checkerboard_lies():
+    grid = np.tile([[0.0, 0, 1], [0, 0, 0], [0, 0, 0]], (4, 4))[None, ..., None]
+    fig = plots.spectra({"grid": grid, "even": np.full((2, 12, 12, 1), 0.1 + 0.2)}, 3)
+    upper, _, _, lower, even, _ = fig.axes
+    np.testing.assert_array_equal(upper.images[0].get_array(), grid[0, ..., 0])
+    bright = np.argwhere(lower.images[0].get_array() > -4)
+    circled = lower.collections[0].get_offsets()[:, ::-1]
+    assert sorted(map(tuple, bright)) == sorted(map(tuple, circled)) and len(circled) == 8
+    assert (even.images[0].get_array() == -4).all(), "the last digits of an even map are shown"
+
+
+def test_gradients_are_drawn_as_geometric_means_by_layer():
+    rows = [
+        {"network": network, "activation": activation, "seed": seed, "layer": layer, "norm": 10.0 ** (layer + 2 * seed)}
+        for network in ("plain", "residual") for activation in ("tanh", "relu") for seed in (0, 1) for layer in (1, 2, 3)
+    ]  # fmt: skip
+    tanh, relu = plots.gradient_flow(pd.DataFrame(rows)).axes
+    assert (tanh.get_title(), relu.get_title()) == ("tanh", "relu")
+    np.testing.assert_allclose(tanh.lines[0].get_xydata(), [[1, 1e2], [2, 1e3], [3, 1e4]])
+    band = tanh.collections[0].get_paths()[0].vertices
+    assert band[:, 1].min() == pytest.approx(10) and band[:, 1].max() == pytest.approx(1e5)
+
+
+def test_costs_of_operators_and_gaps_of_accuracy_are_where_their_tables_say():
+    sizes = [{"operator": name, "side": side, "forward, ratio": ratio, "both, ratio": 2 * ratio, "KiB, ratio": 0.25}
+             for name, ratio in (("a", 1.0), ("b", 0.5)) for side in (8, 16)]  # fmt: skip
+    forward, both, memory = plots.operator_costs(pd.DataFrame(sizes)).axes
+    assert forward.lines[1].get_xydata().tolist() == [[8, 0.5], [16, 0.5]]
+    assert both.lines[0].get_ydata().tolist() == [2, 2] and memory.lines[0].get_ydata().tolist() == [0.25, 0.25]
+    table = pd.DataFrame({"setting": ["x", "y"], "training": [0.9, 0.8], "test": [0.5, 0.6]})
+    (ax,) = plots.overfitting(table).axes
+    line, training, test = ax.lines
+    assert (
+        line.get_xdata()[0] == 0.5 and training.get_xdata().tolist() == [0.9, 0.8] and test.get_xdata().tolist() == [0.5, 0.6]
+    )
+
+
 @pytest.mark.parametrize(
     ("draw", "said"),
     [

@@ -33,6 +33,15 @@ SMALL = {
         **{"variants": ["plain", "transposed"], "repeats": 2, "epochs": 2, "images_per_epoch": 900, "test_images": 200},
         "tables": "tables",
     },
+    "07_restoration": {
+        **{"train_images": 150, "test_images": 20, "filters": [4, 8], "epochs": 4, "generator_epochs": 2, "scenes": 200},
+        **{"segment_filters": [4, 8], "segment_epochs": 4, "learning_rate": 1e-2},
+    },
+    "08_operators": {
+        **{"train_images": 100, "test_images": 40, "kernels": [3, 4], "strides": [2], "epochs": 1, "sizes": [4], "channels": 4},
+        **{"repeats": 1, "activations": ["tanh"], "depth": 2, "width": 4, "initial_weights": 2, "trained": ["plain"]},
+        **{"few_images": 30, "class_filters": [4, 8], "class_epochs": 1, "images_per_epoch": 60},
+    },
     "09_your_model": {"number": 60, "channels": 2, "top": 2, "examined": 1, "compared": 2, "depths": 2},
 }
 

@@ -229,10 +229,46 @@ def explore_the_study(panel):
     study.keep("06_study")
 
 
+def compare_operators(panel):
+    operators = panel("08_operators")
+    operators.says("in the map of the constant")
+    operators.shows(weights="all 1", operator="resize")
+    operators.set("weights", "random")
+    operators.shows(operator="subpixel, no ICNR")
+    assert operators.changes(lambda: operators.set("kernel, px", 5))
+    assert operators.changes(lambda: operators.set("stride, px", 3))
+    assert operators.changes(lambda: operators.set("test image", 7))
+    operators.keep("08_operators")
+
+
+def restore_and_generate(panel):
+    restore = panel("07_restoration", 0)
+    restore.shows(damage="blur", image=3)
+    assert restore.changes(lambda: restore.set("strength", 4))
+    restore.shows(damage="half size")
+    restore.keep("07_restore")
+    walk = panel("07_restoration", 1)
+    assert walk.changes(lambda: walk.set("share of the way", 0.9))
+    assert walk.changes(lambda: walk.set("from image", 5))
+    assert walk.changes(lambda: walk.set("towards image", 7))
+    assert walk.changes(lambda: walk.set("class", "star"))
+    walk.keep("07_generate")
+
+
 def audit(panel):
     audit = panel("09_your_model")
     audit.shows(channel=1)
     audit.keep("09_audit")
 
 
-ALL = (browse_the_data, build_a_model, train, explore_features, move_and_occlude, explore_the_study, audit)
+ALL = (
+    browse_the_data,
+    build_a_model,
+    train,
+    explore_features,
+    move_and_occlude,
+    explore_the_study,
+    restore_and_generate,
+    compare_operators,
+    audit,
+)
