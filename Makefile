@@ -20,6 +20,7 @@ benchmark: .venv/ready-benchmark  ## agreement, time and memory beside the other
 	$(BIN)/pytest -q tests/benchmarks/agreement.py
 	$(BIN)/python tests/benchmarks/speed.py
 	$(BIN)/python tests/benchmarks/network_deconvolution.py
+	$(BIN)/python tests/benchmarks/operators.py
 
 lab: $(READY)  ## open JupyterLab
 	$(if $(DECONVLIB_DATA),DECONVLIB_DATA=$(abspath $(DECONVLIB_DATA))) $(BIN)/jupyter lab --notebook-dir=notebooks
