@@ -127,7 +127,7 @@ def image_rows(rows, caption=None):
     columns = max(map(len, rows.values()))
     blank = {name: np.ones((columns - len(images), *images.shape[1:])) for name, images in rows.items()}
     sheet = _mosaic(np.stack([np.concatenate([images, blank[name]]) for name, images in rows.items()]), gap=1)
-    fig, ((ax,),) = _grid(1, 1, row_height=0.62 * WIDTH * sheet.shape[0] / sheet.shape[1] + 0.1)
+    fig, ((ax,),) = _grid(1, 1, row_height=0.5 * WIDTH * sheet.shape[0] / sheet.shape[1] + 0.1)
     _show(ax, sheet)
     for index, name in enumerate(rows):
         place = (index + 0.5) * sheet.shape[0] / len(rows)
