@@ -4,6 +4,7 @@ Figures are made without pyplot: panels draw on worker threads, and pyplot's cur
 Images are (n, height, width, channels), uint8 or floats in [0, 1], of 1 or 3 channels.
 """
 
+import textwrap
 from pathlib import Path
 
 import matplotlib.style
@@ -706,9 +707,9 @@ def forest(table):
     """
     variants = list(dict.fromkeys(zip(table["variant"], table["control"], strict=True)))
     groups = list(dict.fromkeys(table["regime"]))
-    columns = min(4, len(groups))
+    columns = min(3, len(groups))
     rows = -(-len(groups) // columns)
-    fig = _figure(rows * (0.2 * len(variants) + 0.7) + 0.3)
+    fig = _figure(rows * (0.2 * len(variants) + 0.8) + 0.3)
     axs = fig.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
     for ax, group in zip(axs.flat, groups, strict=False):
         for row in table[table["regime"] == group].to_dict("records"):
@@ -717,9 +718,11 @@ def forest(table):
             filled = "full" if row["p_holm"] < 0.05 else "none"
             ax.errorbar(middle, place, xerr=spread, fmt="o", color="C0", markersize=4, capsize=2, fillstyle=filled)
         ax.axvline(0, color="0.7", linewidth=0.8, zorder=0)
-        ax.set_title(group, fontsize=8, parse_math=False)
+        ax.set_title(textwrap.fill(group, 30), fontsize=8, parse_math=False)
     for ax in axs.flat[len(groups) :]:
         ax.axis("off")
+    for ax in axs[:, 0]:
+        ax.tick_params("y", labelsize=7)
     axs[0, 0].set_yticks(range(len(variants)), [f"{variant}  (over {control})" for variant, control in variants], fontsize=7)
     axs[0, 0].set_ylim(len(variants) - 0.5, -0.5)
     fig.supxlabel("difference, percentage points", fontsize=8)
