@@ -5,7 +5,7 @@
 
 from deconvlib import operators, report
 
-SIDES, CHANNELS, BATCH = (16, 32, 64), 64, 64
+SIDES, CHANNELS, BATCH = (16, 32), 64, 64
 KERNELS = {"transposed, kernel 4": ("transposed", 4)}
 KERNELS |= {f"{name}, kernel 3": (name, 3) for name in operators.OPERATORS}
 
