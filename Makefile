@@ -14,7 +14,7 @@ test: $(READY)  ## style, unit tests, and every notebook against its stored outp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pytest -q -n 2 --dist loadfile
-	TQDM_DISABLE=1 $(BIN)/pytest -q --nbval --nbval-current-env --nbval-cell-timeout=300 notebooks
+	TQDM_DISABLE=1 $(BIN)/pytest -q -n 2 --dist loadfile --nbval --nbval-current-env --nbval-cell-timeout=300 notebooks
 
 benchmark: .venv/ready-benchmark  ## agreement, time and memory beside the other tools, into reports/benchmarks
 	$(BIN)/pytest -q tests/benchmarks/agreement.py
