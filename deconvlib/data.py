@@ -181,14 +181,20 @@ def load(
     Raises ValueError for an unknown name, a folder without two classes, images of several sizes, a corrupt image (named);
     FileNotFoundError where neither a file nor a download is to be had.
     """
-    size = (image_size, image_size) if isinstance(image_size, numbers.Integral) else image_size
-    if size is not None:
-        pair = isinstance(size, (tuple, list)) and len(size) == 2
-        if not pair or not all(isinstance(side, numbers.Integral) and side > 0 for side in size):
-            raise ValueError(f"image_size must be a side or (height, width) in whole pixels, not {image_size!r}")
-        size = int(size[0]), int(size[1])
+    size = _size(image_size)
     dataset = _find(name, data_dir, size, seed)
     return dataset if size in (None, dataset.image_shape[:2]) else _resized(dataset, size)
+
+
+def _size(image_size):
+    """(height, width), or None for None. Raises ValueError for what is neither a side nor a pair."""
+    size = (image_size, image_size) if isinstance(image_size, numbers.Integral) else image_size
+    if size is None:
+        return None
+    pair = isinstance(size, (tuple, list)) and len(size) == 2
+    if not pair or not all(isinstance(side, numbers.Integral) and side > 0 for side in size):
+        raise ValueError(f"image_size must be a side or (height, width) in whole pixels, not {image_size!r}")
+    return int(size[0]), int(size[1])
 
 
 def _find(name, data_dir, size, seed):
@@ -358,58 +364,38 @@ def scenes(train: int = 2000, test: int = 400, objects: int = 3, side: int = 48,
 
 
 def load_scenes(path: str | Path, image_size: int | tuple[int, int] | None = None, seed: int = 0) -> Scenes:
-    """Images and masks of a folder: <path>/images/*.png or *.jpg, and <path>/masks/*.png of the same names.
+    """Images and masks of a folder or .zip: images/*.png or *.jpg, and masks/*.png of the same names.
 
-    A mask's pixels are grey values or palette numbers, or colours; each that occurs in any mask is a class, in ascending order.
-    A fifth is split off for testing, by `seed`. image_size: side, or (height, width), to which both are brought, masks by the
-    nearest pixel; must be given where images differ in size.
+    A mask's pixels are grey values or colours; each that occurs in any mask is a class, in ascending order. A fifth is split
+    off for testing, by `seed`. image_size: as for `load`; masks are brought to it by the nearest pixel.
 
-    Raises ValueError for an image without a mask, a corrupt file (named), sizes that differ, fewer than 5 images, or more than
-    256 classes; FileNotFoundError where there are no such folders.
+    Raises ValueError for an image without a mask, a corrupt file (named), sizes that differ, fewer than 5 images, and masks
+    that hold one value or more than 256; FileNotFoundError where there is no such folder.
     """
-    path = Path(path).expanduser()
-    if not (path / "images").is_dir() or not (path / "masks").is_dir():
-        raise FileNotFoundError(f"{path} must hold the folders images and masks, with files of the same names")
-    masks = {file.stem: file for file in sorted((path / "masks").iterdir()) if file.suffix.lower() == ".png"}
-    files = [file for file in sorted((path / "images").iterdir()) if file.suffix.lower() in SUFFIXES]
-    if lacking := [file.name for file in files if file.stem not in masks]:
-        raise ValueError(f"{path / 'images' / lacking[0]} has no mask; {path / 'masks'} must hold a .png of the same name")
-    if len(files) < 5:
-        raise ValueError(f"{path / 'images'} holds {len(files)} images; give 5 or more, of which a fifth is for testing")
-    size = (image_size, image_size) if isinstance(image_size, int) else image_size
-    images = np.stack([_open(file, size, "RGB", files[0]) for file in files])
-    painted = np.stack([_open(masks[file.stem], size, None, files[0]) for file in files])
+    path, size = Path(path).expanduser(), _size(image_size)
+    if not path.exists():
+        raise FileNotFoundError(f"there is no folder or .zip {path}")
+    folder = _Folder(path)
+    below = {kind: [name for name in folder.images() if name.startswith(f"{kind}/")] for kind in ("images", "masks")}
+    masks = {Path(name).stem: name for name in below["masks"] if name.lower().endswith(".png")}
+    if lacking := [name for name in below["images"] if Path(name).stem not in masks]:
+        raise ValueError(f"{path}: {lacking[0]} has no mask; masks/ must hold a .png of the same name")
+    if len(below["images"]) < 5:
+        raise ValueError(f"{path} holds {len(below['images'])} images in images/; give 5 or more, each with its mask in masks/")
+    images = _stack(folder, below["images"], size)
+    painted = _stack(folder, [masks[Path(name).stem] for name in below["images"]], size, Image.Resampling.NEAREST)
+    if painted.shape[:3] != images.shape[:3]:
+        raise ValueError(f"images of {path} are {images.shape[1:3]}, masks {painted.shape[1:3]}; give image_size")
     values, numbers = np.unique(painted.reshape(-1, painted.shape[3]), axis=0, return_inverse=True)
-    if len(values) > 256:
+    if not 2 <= len(values) <= 256:
         raise ValueError(
-            f"the masks in {path / 'masks'} hold {len(values)} values, 256 at most: save them without blur or JPEG"
+            f"the masks of {path} hold {len(values)} values, not 2 to 256: save them with 8 bits, without blur or JPEG"
         )
-    numbers = numbers.reshape(painted.shape[:3]).astype(np.uint8)
+    masks = numbers.reshape(painted.shape[:3]).astype(np.uint8)
     names = tuple(str(value[0]) if len(value) == 1 else "#{:02x}{:02x}{:02x}".format(*value) for value in values)
-    order = np.random.default_rng(seed).permutation(len(files))
-    train, test = order[len(files) // 5 :], order[: len(files) // 5]
-    return Scenes(path.name, images[train], numbers[train], images[test], numbers[test], names)
-
-
-def _open(file, size, mode, first):
-    """The pixels of an image file, (height, width, channels), as `mode`, or of a mask, as they are stored, where None."""
-    try:
-        image = Image.open(file)
-        image.load()
-    except Exception as error:
-        raise ValueError(f"{file} cannot be read: {error}") from error
-    image = image.convert(mode or ("RGB" if image.mode in ("RGB", "RGBA") else image.mode if image.mode in ("L", "P") else "L"))
-    if size:
-        image = image.resize(size[::-1], Image.Resampling.LANCZOS if mode else Image.Resampling.NEAREST)
-    pixels = np.asarray(image)
-    pixels = pixels if pixels.ndim == 3 else pixels[..., None]
-    with Image.open(first) as other:
-        wanted = size or other.size[::-1]
-    if pixels.shape[:2] != tuple(wanted):
-        raise ValueError(
-            f"{file} is {pixels.shape[0]} × {pixels.shape[1]}, {first.name} {wanted[0]} × {wanted[1]}; give image_size"
-        )
-    return pixels
+    order = np.random.default_rng(seed).permutation(len(images))
+    test, train = np.split(order, [len(images) // 5])
+    return Scenes(path.stem, images[train], masks[train], images[test], masks[test], names)
 
 
 def channel_statistics(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -657,7 +643,7 @@ def _store(cache, images):
             part.unlink(missing_ok=True)
 
 
-def _stack(folder, files, size):
+def _stack(folder, files, size, resampling=Image.Resampling.LANCZOS):
     """The images `files` in one array (n, height, width, channels)."""
 
     def decode(name):
@@ -667,7 +653,7 @@ def _stack(folder, files, size):
                 image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
             elif image.mode not in ("L", "RGB"):
                 image = image.convert("L" if image.mode in ("1", "LA") else "RGB")
-            return np.asarray(image if size is None else image.resize(size[::-1], Image.Resampling.LANCZOS))
+            return np.asarray(image if size is None else image.resize(size[::-1], resampling))
         except Exception as error:
             raise ValueError(f"{folder.path}: {folder.names[name]} is not a readable image ({error})") from error
 
@@ -718,7 +704,7 @@ def _compose(count, objects, side, rng):
     for start in range(0, count, 200):
         here = slice(start, min(start + 200, count))
         n = here.stop - start
-        ground, _ = _colours(n, rng)
+        ground = rng.uniform(0.05, 0.95, (n, 3)).astype(np.float32)
         image = ground[:, None, None] + _texture(n, side, rng)[..., None]
         for _ in range(objects):
             labels, radius = rng.integers(len(SHAPES), size=n), rng.uniform(side / 6, side / 4.2, n)

@@ -552,16 +552,18 @@ def test_masks_of_numbers_are_classes(painted):
 
 
 def test_a_folder_that_cannot_be_segmented(painted, tmp_path):
-    with pytest.raises(FileNotFoundError, match="folders images and masks"):
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
         data.load_scenes(tmp_path / "none")
+    with pytest.raises(ValueError, match="holds 0 images in images/"):
+        data.load_scenes(painted / "images")
     (painted / "masks" / "3.png").write_bytes(b"no image")
-    with pytest.raises(ValueError, match=r"3\.png cannot be read"):
+    with pytest.raises(ValueError, match=r"3\.png is not a readable image"):
         data.load_scenes(painted)
     (painted / "masks" / "3.png").unlink()
     with pytest.raises(ValueError, match=r"3\.png has no mask"):
         data.load_scenes(painted)
     Image.fromarray(np.zeros((5, 16, 3), np.uint8)).save(painted / "masks" / "3.png")
-    with pytest.raises(ValueError, match="give image_size"):
+    with pytest.raises(ValueError, match="pass image_size"):
         data.load_scenes(painted)
     for index in range(7):
         (painted / "images" / f"{index}.png").unlink()
@@ -573,8 +575,27 @@ def test_masks_that_are_photographs_are_refused(painted):
     rng = np.random.default_rng(0)
     for index in range(10):
         Image.fromarray(rng.integers(256, size=(12, 16, 3), dtype=np.uint8)).save(painted / "masks" / f"{index}.png")
-    with pytest.raises(ValueError, match="256 at most"):
+    with pytest.raises(ValueError, match="not 2 to 256"):
         data.load_scenes(painted)
+
+
+def test_masks_in_which_nothing_differs_are_refused(painted):
+    for index in range(10):
+        Image.fromarray(np.full((12, 16), 7, np.uint8)).save(painted / "masks" / f"{index}.png")
+    with pytest.raises(ValueError, match="hold 1 values"):
+        data.load_scenes(painted)
+    for index in range(10):
+        Image.fromarray(np.zeros((6, 8), np.uint8)).save(painted / "masks" / f"{index}.png")
+    with pytest.raises(ValueError, match=r"masks \(6, 8\); give image_size"):
+        data.load_scenes(painted)
+
+
+def test_a_zip_of_images_and_masks_is_read(painted, tmp_path):
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        for kind in ("images", "masks"):
+            for file in (painted / kind).iterdir():
+                archive.write(file, f"{kind}/{file.name}")
+    np.testing.assert_array_equal(data.load_scenes(tmp_path / "all.zip").y_train, data.load_scenes(painted).y_train)
 
 
 def test_scenes_that_disagree_are_refused():
