@@ -6,8 +6,6 @@ What models.classifier is to a label, these are to pixels. Models take float32 i
 import math
 from typing import NamedTuple
 
-import numpy as np
-
 from deconvlib import models, operators
 from deconvlib.backend import keras
 
@@ -18,8 +16,6 @@ def encoder_decoder(
     image_shape: tuple[int, int, int],
     channels: int,
     filters: tuple[int, ...] = (32, 64),
-    convolutions: int = 1,
-    kernel_size: int = 3,
     decoder: str = "transposed",
     decoder_kernel_size: int | None = None,
     skips: bool = True,
@@ -30,12 +26,11 @@ def encoder_decoder(
 ) -> keras.Model:
     """A model from images to maps of `channels` values a pixel: each stage halves the map, each step of the decoder undoes one.
 
-    filters: channels of each stage; a stage is `convolutions` times a convolution and ReLU, then a 2 × 2 max pooling. The
-        decoder mirrors them: a step of `decoder`, then what the stage gave before its pooling where there are `skips`
-        (Ronneberger et al. 2015), then as many convolutions.
+    filters: channels of each stage; a stage is a 3 × 3 convolution and ReLU, then a 2 × 2 max pooling. The decoder mirrors
+        them: a step of `decoder`, then what the stage gave before its pooling where there are `skips` (Ronneberger et al.
+        2015), then a convolution.
     decoder: one of operators.OPERATORS; "unpooling" by the switches of the pooling that it undoes (Noh et al. 2015).
-    decoder_kernel_size: None: 4 for "transposed", since a kernel divisible by the stride leaves no checkerboard;
-        `kernel_size` for the others.
+    decoder_kernel_size: None: 4 for "transposed", whose copies then overlap evenly; 3 for the others.
     correction: the channels are added to the image's own, enlarged `scale` times, so that the model learns the difference
         (Zhang et al. 2017); needs as many channels as the image has, and begins as the image itself. scale: 1, or 2, 4, ...:
         the maps are so many times as high and wide as the image.
@@ -45,29 +40,25 @@ def encoder_decoder(
     """
     models.known("decoder", decoder, operators.OPERATORS)
     models.known("normalization", normalization, ("none", "batch"))
-    models.check_positive("filters, channels, convolutions and kernel_size", *filters, channels, convolutions, kernel_size)
+    models.check_positive("filters and channels", *filters, channels)
     _check_halves(image_shape, filters)
     if scale < 1 or scale & (scale - 1):
         raise ValueError(f"scale must be a power of 2, not {scale}")
     if correction and channels != image_shape[2]:
         raise ValueError(f"correction adds to the image's {image_shape[2]} channels, not to {channels}")
-    weights = _seeded(seed)
-    decoder_kernel_size = decoder_kernel_size or (4 if decoder == "transposed" else kernel_size)
+    seeds = models.seeds_of(seed)
+    decoder_kernel_size = decoder_kernel_size or (4 if decoder == "transposed" else 3)
 
     def finish(x):
         x = keras.layers.BatchNormalization(momentum=0.9)(x) if normalization == "batch" else x
         return keras.layers.ReLU()(x)
 
     def convolve(x, width):
-        for _ in range(convolutions):
-            x = finish(keras.layers.Conv2D(width, kernel_size, padding="same", kernel_initializer=weights())(x))
-        return x
+        initializer = keras.initializers.GlorotUniform(next(seeds))
+        return finish(keras.layers.Conv2D(width, 3, padding="same", kernel_initializer=initializer)(x))
 
     def finer(x, width, maps=None):
-        initializer = operators.ICNR(weights()) if decoder == "subpixel" else weights()
-        layer = operators.OPERATORS[decoder](
-            width, decoder_kernel_size, strides=2, padding="same", kernel_initializer=initializer
-        )
+        layer = _finer(decoder, width, decoder_kernel_size, next(seeds))
         return finish(layer([x, maps] if decoder == "unpooling" and maps is not None else x))
 
     images = keras.Input(image_shape, name="images")
@@ -84,8 +75,8 @@ def encoder_decoder(
         x = convolve(x, below)
     for _ in range(int(math.log2(scale))):
         x = finer(x, filters[0])
-    initializer = "zeros" if correction else weights()
-    x = keras.layers.Conv2D(channels, kernel_size, padding="same", kernel_initializer=initializer, name="pixels")(x)
+    initializer = "zeros" if correction else keras.initializers.GlorotUniform(next(seeds))
+    x = keras.layers.Conv2D(channels, 3, padding="same", kernel_initializer=initializer, name="pixels")(x)
     if correction:
         # bilinear: what the difference is from should have no corners of its own
         enlarged = keras.layers.UpSampling2D(scale, interpolation="bilinear")(images) if scale > 1 else images
@@ -129,26 +120,28 @@ def variational(
     _check_halves(image_shape, filters)
     if not divergence_weight >= 0:
         raise ValueError(f"divergence_weight must be 0 or more, not {divergence_weight}")
-    weights = _seeded(seed)
+    seeds = models.seeds_of(seed)
+
+    def weights():
+        return {"kernel_initializer": keras.initializers.GlorotUniform(next(seeds))}
+
     images = keras.Input(image_shape, name="images")
     x = keras.layers.Rescaling(2.0, offset=-1.0, name="rescale")(images)
-    settings = {"strides": 2, "padding": "same", "activation": "relu"}
     for width in filters:
-        x = keras.layers.Conv2D(width, 4, kernel_initializer=weights(), **settings)(x)
+        x = keras.layers.Conv2D(width, 4, strides=2, padding="same", activation="relu", **weights())(x)
     smallest = x.shape[1:]
     x = keras.layers.Flatten()(x)
-    mean = keras.layers.Dense(code, kernel_initializer=weights(), name="mean")(x)
-    log_variance = keras.layers.Dense(code, kernel_initializer=weights(), name="log_variance")(x)
+    mean = keras.layers.Dense(code, **weights(), name="mean")(x)
+    log_variance = keras.layers.Dense(code, **weights(), name="log_variance")(x)
 
     codes = keras.Input((code,), name="codes")
     classes = [keras.Input((num_classes,), name="classes")] if num_classes else []
     x = keras.layers.Concatenate()([codes, *classes]) if classes else codes
-    x = keras.layers.Dense(math.prod(smallest), activation="relu", kernel_initializer=weights())(x)
+    x = keras.layers.Dense(math.prod(smallest), activation="relu", **weights())(x)
     x = keras.layers.Reshape(smallest)(x)
     for width in (filters[0], *filters)[-2::-1]:
-        initializer = operators.ICNR(weights()) if decoder == "subpixel" else weights()
-        x = operators.OPERATORS[decoder](width, 4, kernel_initializer=initializer, **settings)(x)
-    pixels = keras.layers.Conv2D(image_shape[2], 3, padding="same", activation="sigmoid", kernel_initializer=weights())(x)
+        x = _finer(decoder, width, 4, next(seeds), activation="relu")(x)
+    pixels = keras.layers.Conv2D(image_shape[2], 3, padding="same", activation="sigmoid", **weights())(x)
     decoding = keras.Model([codes, *classes], pixels, name="decoder")
 
     drawn = Sampling(divergence_weight / math.prod(image_shape), seed=seed, name="sampling")([mean, log_variance])
@@ -186,10 +179,12 @@ class Sampling(keras.layers.Layer):
         return mean + ops.exp(0.5 * log_variance) * noise
 
 
-def _seeded(seed):
-    """A function that gives another initializer at each call, which layers could not share: they would begin alike."""
-    seeds = iter(np.random.default_rng(seed).integers(2**31, size=1000).tolist())
-    return lambda: keras.initializers.GlorotUniform(next(seeds))
+def _finer(decoder, width, kernel_size, seed, **settings):
+    """The layer of operators.OPERATORS that doubles height and width."""
+    initializer = keras.initializers.GlorotUniform(seed)
+    initializer = operators.ICNR(initializer) if decoder == "subpixel" else initializer
+    made = operators.OPERATORS[decoder]
+    return made(width, kernel_size, strides=2, padding="same", kernel_initializer=initializer, **settings)
 
 
 def _check_halves(image_shape, filters):

@@ -58,8 +58,8 @@ def classifier(
         before it, each with a convolution after it, which must give the channels of the next unpooling; the factor is 2
         (Zhao et al. 2015). "resize": the nearest pixel's value, then a convolution (Odena et al. 2016). "subpixel": a
         convolution to channels that become pixels (Shi et al. 2016).
-    decoder_kernel_size: None: 2 · `decoder_strides` for "transposed", since a kernel divisible by the stride leaves no
-        checkerboard (Odena et al. 2016); `kernel_size` for the others. All are padded "same".
+    decoder_kernel_size: None: 2 · `decoder_strides` for "transposed", since copies of a kernel divisible by the stride
+        overlap evenly (Odena et al. 2016); `kernel_size` for the others. All are padded "same".
     reconstruction_weight: 0: the dense layer reads the decoder. Above 0: it reads the encoder, and the decoder is a branch
         beside it with one step more, to the image's channels; its mean squared error from the rescaled image, times this
         weight, is added to the loss (Zhang, Lee & Lee 2016). A branch that ends in another size is resized.
@@ -90,7 +90,7 @@ def classifier(
     _check_decoder(decoder, mirrored, pooling, decoder_filters, decoder_kernel_size, decoder_strides, reconstruction_weight)
     penalty = keras.regularizers.L1L2(l1, l2) if l1 or l2 else None
     count = {"conv": 0, "deconv": 0}
-    seeds = iter(np.random.default_rng(seed).integers(2**31, size=1000).tolist())
+    seeds = seeds_of(seed)
     deconvolved = normalization == "deconvolution"
     convolution = layers.DeconvolvedConv2D if deconvolved else keras.layers.Conv2D
     dense = layers.DeconvolvedDense if deconvolved else keras.layers.Dense
@@ -162,6 +162,11 @@ def classifier(
         x = layers.ReconstructionLoss(reconstruction_weight, name="reconstruction")([x, *pairs])
     # float32 also under mixed precision: a softmax of many classes underflows in 16 bits
     return keras.Model(images, keras.layers.Softmax(name="softmax", dtype="float32")(x), name="classifier")
+
+
+def seeds_of(seed: int):
+    """An iterator of different seeds, one for each layer: initializers that shared one would begin alike."""
+    return iter(np.random.default_rng(seed).integers(2**31, size=1000).tolist())
 
 
 def tutorial(image_shape: tuple[int, int, int], num_classes: int, seed: int = 0) -> keras.Model:

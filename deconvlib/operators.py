@@ -156,7 +156,7 @@ def checkerboard(maps: np.ndarray, stride: int) -> float:
     return float(places.var(axis=(1, 2)).mean() / energy) if energy else 0.0
 
 
-def kept(layer: keras.layers.Layer) -> int:
+def bytes_kept(layer: keras.layers.Layer) -> int:
     """Bytes for one image that a built convolution must keep for its backward pass: its kernel's input, as float32.
 
     Of resizing and unpooling that is the map after it is made finer. What a program needs for a moment only is not in it.
@@ -172,7 +172,7 @@ def costs(named: dict, shape: tuple[int, int, int], batch_size: int = 16, repeat
     bare convolution is 3 × 3 from w channels to w at the size of the layer's output, with w so that the FLOPs agree.
 
     Columns: operator; MFLOPs of an image, forward; forward and both (with the backward pass to map and weights),
-    milliseconds for `batch_size` maps of noise; KiB, `kept` for an image; and "forward, ratio", "both, ratio", "KiB, ratio".
+    milliseconds for `batch_size` maps of noise; KiB, `bytes_kept` for an image; and each of the last three as a "..., ratio".
     Times are medians of `repeats`, and their ratios medians of those of neighbouring runs, so that what else the machine
     does meanwhile falls on both.
     """
@@ -183,7 +183,7 @@ def costs(named: dict, shape: tuple[int, int, int], batch_size: int = 16, repeat
         height, width = own.output_shape[1:3]
         channels = max(1, round((flops / (18 * height * width)) ** 0.5))
         bare = _alone(keras.layers.Conv2D(channels, 3, padding="same"), (height, width, channels))
-        memory = [kept(model.layers[-1]) / 1024 for model in (own, bare)]
+        memory = [bytes_kept(model.layers[-1]) / 1024 for model in (own, bare)]
         rows.append({"operator": name, "MFLOPs": flops / 1e6, "KiB": memory[0], "KiB, ratio": memory[0] / memory[1]})
         maps = [rng.normal(size=(batch_size, *model.input_shape[1:])).astype(np.float32) for model in (own, bare)]
         timed += [list(zip(pair, maps, strict=True)) for pair in zip(_passes(own), _passes(bare), strict=True)]

@@ -133,17 +133,15 @@ def fit_pairs(
     batch_size: int = 50,
     loss="mean_squared_error",
     learning_rate: float = 2e-3,
-    tested: tuple | None = None,
     verbose: bool = True,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Train `model` in place to give targets for inputs; returns one row an epoch: epoch, loss, learning_rate, seconds, and
-    with `tested` val_loss.
+    """Train `model` in place to give targets for inputs; returns one row an epoch: epoch, loss, learning_rate, seconds.
 
     count: examples an epoch. make: make(numbers, rng) -> (inputs, targets) of a batch, for `numbers` among range(count);
         what it draws with `rng` is new in each epoch, damage to images for one. loss: any that Keras knows, or a function.
-    learning_rate: of Adam, up over the first fifth of the steps, then along a cosine to 0. tested: (inputs, targets), on
-        which the loss is measured after each epoch. verbose, seed: as for `fit`.
+    learning_rate: of Adam, up over the first fifth of the steps, then along a cosine to 0. verbose,
+        seed: as for `fit`.
 
     Raises FloatingPointError as `fit` does, ValueError for numbers that cannot work.
     """
@@ -154,8 +152,7 @@ def fit_pairs(
     batches = _Pairs(count, make, batch_size, seed)
     log = _Log(model, epochs, len(batches), patience=0, watched="test", verbose=verbose)
     model.compile(optimizer=_optimizer("adam", learning_rate, "cosine", 0.0, epochs * len(batches)), loss=loss)
-    settings = {"validation_data": tested, "validation_batch_size": 500, "callbacks": [log, _Epochs(batches)]}
-    model.fit(batches, epochs=epochs, shuffle=False, verbose=0, **settings)
+    model.fit(batches, epochs=epochs, shuffle=False, verbose=0, callbacks=[log, _Epochs(batches)])
     return pd.DataFrame(log.rows)
 
 
@@ -433,10 +430,9 @@ class _Log(keras.callbacks.Callback):
         if self.file:
             pd.DataFrame(self.rows).to_csv(self.file, index=False)
         left = np.mean([row["seconds"] for row in self.rows]) * (self.epochs - epoch - 1)
-        shown = {"accuracy": "accuracy", "val_accuracy": self.watched} if "accuracy" in row else {"val_loss": self.watched}
-        measured = f"   loss {row['loss']:.4g}" + "".join(
-            f"   {said} {row[name]:.3g}" for name, said in shown.items() if name in row
-        )
+        measured = f"   loss {row['loss']:.4g}"
+        if "accuracy" in row:
+            measured += f"   accuracy {row['accuracy']:.3f}   {self.watched} {row['val_accuracy']:.3f}"
         self.say(
             f"epoch {epoch + 1:{len(str(self.epochs))}d}/{self.epochs}{measured}   {_duration(row['seconds'])}"
             + (f", about {_duration(left)} left" if left else "")

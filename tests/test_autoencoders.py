@@ -67,11 +67,11 @@ def test_a_variational_network_learns_and_repeats(images):
     def train(seed):
         parts = autoencoders.variational((32, 32, 3), 8, (8, 16), seed=seed)
         make = lambda numbers, rng: (images[numbers], images[numbers])  # noqa: E731
-        settings = {"epochs": 3, "batch_size": 20, "tested": (images[:20], images[:20]), "verbose": False, "seed": seed}
+        settings = {"epochs": 3, "batch_size": 20, "verbose": False, "seed": seed}
         return training.fit_pairs(parts.whole, len(images), make, **settings)
 
     one, same, other = train(0), train(0), train(1)
-    assert one["loss"].is_monotonic_decreasing and one["val_loss"].iloc[-1] < one["val_loss"].iloc[0]
+    assert one["loss"].is_monotonic_decreasing
     np.testing.assert_allclose(one["loss"], same["loss"], rtol=1e-5)
     assert not np.allclose(one["loss"], other["loss"], rtol=1e-3)
 

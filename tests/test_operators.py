@@ -189,7 +189,7 @@ def test_kept_is_what_the_kernel_reads():
     for name, size in sizes.items():
         layer = operators.OPERATORS[name](5, 3, strides=2, padding="same")
         layer(keras.Input((6, 4, 3)))
-        assert operators.kept(layer) == size, name
+        assert operators.bytes_kept(layer) == size, name
 
 
 def test_costs_stand_beside_a_bare_convolution_of_as_many_flops():
