@@ -140,8 +140,7 @@ def fit_pairs(
 
     count: examples an epoch. make: make(numbers, rng) -> (inputs, targets) of a batch, for `numbers` among range(count);
         what it draws with `rng` is new in each epoch, damage to images for one. loss: any that Keras knows, or a function.
-    learning_rate: of Adam, up over the first fifth of the steps, then along a cosine to 0. verbose,
-        seed: as for `fit`.
+    learning_rate: of Adam, up over the first fifth of the steps, then along a cosine to 0. verbose, seed: as for `fit`.
 
     Raises FloatingPointError as `fit` does, ValueError for numbers that cannot work.
     """
