@@ -3,10 +3,11 @@
 What models.classifier is to a label, these are to pixels. Models take float32 images in [0, 1] and rescale them themselves.
 """
 
+import itertools
 import math
 from typing import NamedTuple
 
-from deconvlib import models, operators
+from deconvlib import layers, models, operators
 from deconvlib.backend import keras
 
 ops = keras.ops
@@ -15,47 +16,58 @@ ops = keras.ops
 def encoder_decoder(
     image_shape: tuple[int, int, int],
     channels: int,
-    filters: tuple[int, ...] = (32, 64),
+    filters: tuple[int | tuple[int, ...], ...] = (32, 64),
     decoder: str = "transposed",
     decoder_kernel_size: int | None = None,
     skips: bool = True,
     correction: bool = False,
+    holes: bool = False,
     scale: int = 1,
     normalization: str = "none",
     seed: int = 0,
 ) -> keras.Model:
     """A model from images to maps of `channels` values a pixel: each stage halves the map, each step of the decoder undoes one.
 
-    filters: channels of each stage; a stage is a 3 × 3 convolution and ReLU, then a 2 × 2 max pooling. The decoder mirrors
-        them: a step of `decoder`, then what the stage gave before its pooling where there are `skips` (Ronneberger et al.
-        2015), then a convolution.
+    filters: channels of each stage; a stage is a 3 × 3 convolution and ReLU, several where it is a tuple, then a 2 × 2 max
+        pooling. After the last pooling the last stage's convolutions come once more. Then the decoder mirrors the stages: a
+        step of `decoder`, what the stage gave before its pooling where there are `skips` (Ronneberger et al. 2015), a
+        convolution.
     decoder: one of operators.OPERATORS; "unpooling" by the switches of the pooling that it undoes (Noh et al. 2015).
     decoder_kernel_size: None: 4 for "transposed", whose copies then overlap evenly; 3 for the others.
     correction: the channels are added to the image's own, enlarged `scale` times, so that the model learns the difference
         (Zhang et al. 2017); needs as many channels as the image has, and begins as the image itself. scale: 1, or 2, 4, ...:
         the maps are so many times as high and wide as the image.
-    normalization: "none", or "batch" after each convolution. seed: of the initial weights (Glorot uniform).
+    holes: pixels that are black in all channels are missing, and the correction is added to these alone.
+    normalization: "none"; "batch": a batch normalization after each convolution; "deconvolution_and_batch": that, and each
+        convolution sees decorrelated patches (Ye et al. 2020), but those of `decoder` don't. seed: of the initial weights
+        (Glorot uniform).
 
     Raises ValueError for a name or number that cannot work, sides that don't halve so often among them.
     """
     models.known("decoder", decoder, operators.OPERATORS)
-    models.known("normalization", normalization, ("none", "batch"))
-    models.check_positive("filters and channels", *filters, channels)
-    _check_halves(image_shape, filters)
+    models.known("normalization", normalization, ("none", "batch", "deconvolution_and_batch"))
+    stages = [tuple(widths) if isinstance(widths, tuple | list) else (widths,) for widths in filters]
+    models.check_positive("filters and channels", *itertools.chain(*stages), channels)
+    _check_halves(image_shape, stages)
     if scale < 1 or scale & (scale - 1):
         raise ValueError(f"scale must be a power of 2, not {scale}")
     if correction and channels != image_shape[2]:
         raise ValueError(f"correction adds to the image's {image_shape[2]} channels, not to {channels}")
+    if holes and (not correction or scale > 1):
+        raise ValueError("holes needs correction=True and scale=1: what is not missing stays as it is")
     seeds = models.seeds_of(seed)
     decoder_kernel_size = decoder_kernel_size or (4 if decoder == "transposed" else 3)
+    convolution = layers.DeconvolvedConv2D if normalization == "deconvolution_and_batch" else keras.layers.Conv2D
 
     def finish(x):
-        x = keras.layers.BatchNormalization(momentum=0.9)(x) if normalization == "batch" else x
+        x = keras.layers.BatchNormalization(momentum=0.9)(x) if normalization != "none" else x
         return keras.layers.ReLU()(x)
 
-    def convolve(x, width):
-        initializer = keras.initializers.GlorotUniform(next(seeds))
-        return finish(keras.layers.Conv2D(width, 3, padding="same", kernel_initializer=initializer)(x))
+    def convolve(x, *widths):
+        for width in widths:
+            initializer = keras.initializers.GlorotUniform(next(seeds))
+            x = finish(convolution(width, 3, padding="same", kernel_initializer=initializer)(x))
+        return x
 
     def finer(x, width, maps=None):
         layer = _finer(decoder, width, decoder_kernel_size, next(seeds))
@@ -64,20 +76,23 @@ def encoder_decoder(
     images = keras.Input(image_shape, name="images")
     x = keras.layers.Rescaling(2.0, offset=-1.0, name="rescale")(images)
     kept = []
-    for width in filters:
-        x = convolve(x, width)
+    for widths in stages:
+        x = convolve(x, *widths)
         kept.append(x)
         x = keras.layers.MaxPooling2D(2)(x)
-    x = convolve(x, filters[-1])
-    for below, maps in zip((filters[0], *filters)[-2::-1], reversed(kept), strict=False):
+    x = convolve(x, *stages[-1])
+    ends = [widths[-1] for widths in stages]
+    for below, maps in zip((ends[0], *ends)[-2::-1], reversed(kept), strict=False):
         x = finer(x, below, maps)
         x = keras.layers.Concatenate()([x, maps]) if skips else x
         x = convolve(x, below)
     for _ in range(int(math.log2(scale))):
-        x = finer(x, filters[0])
+        x = finer(x, ends[0])
     initializer = "zeros" if correction else keras.initializers.GlorotUniform(next(seeds))
     x = keras.layers.Conv2D(channels, 3, padding="same", kernel_initializer=initializer, name="pixels")(x)
     if correction:
+        if holes:
+            x = x * ops.cast(ops.equal(ops.max(images, axis=-1, keepdims=True), 0), x.dtype)
         # bilinear: what the difference is from should have no corners of its own
         enlarged = keras.layers.UpSampling2D(scale, interpolation="bilinear")(images) if scale > 1 else images
         x = keras.layers.Add(name="corrected")([enlarged, x])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from deconvlib import autoencoders, data, models, operators, training
+from deconvlib import autoencoders, data, models, operators, quality, training
 from deconvlib.backend import keras
 
 
@@ -18,6 +18,27 @@ def test_every_decoder_restores_the_size(decoder, skips):
     model = autoencoders.encoder_decoder((16, 24, 3), 5, (4, 6), decoder=decoder, skips=skips, scale=2, normalization="batch")
     assert model.output_shape == (None, 32, 48, 5)
     assert training.predict(model, np.zeros((3, 16, 24, 3), np.float32)).shape == (3, 32, 48, 5)
+
+
+def test_a_stage_may_have_several_convolutions():
+    plain, deep = (
+        autoencoders.encoder_decoder((16, 16, 3), 5, filters, decoder="unpooling", normalization=normalization)
+        for filters, normalization in (((4, 6), "batch"), ((4, [8, 6]), "deconvolution_and_batch"))
+    )
+    kinds = [[type(layer).__name__ for layer in model.layers] for model in (plain, deep)]
+    assert kinds[0].count("Conv2D") == 6 and kinds[0].count("UnpoolingConv2D") == 2
+    # two more, in the second stage and after it; the last one alone, which gives the classes, sees correlated maps
+    assert kinds[1].count("DeconvolvedConv2D") == 7 and kinds[1].count("Conv2D") == 1
+    assert deep.output_shape == (None, 16, 16, 5)
+
+
+def test_what_is_not_missing_stays_as_it_is(images):
+    model = autoencoders.encoder_decoder((32, 32, 3), 3, (4,), correction=True, holes=True)
+    model.get_layer("pixels").set_weights([np.ones((3, 3, 4, 3), np.float32), np.ones(3, np.float32)])
+    damaged = np.maximum(images[:4], 1 / 255)
+    damaged[:, 3:9, 5:8] = 0
+    changed = np.any(training.predict(model, damaged) != damaged, axis=-1)
+    np.testing.assert_array_equal(changed, np.all(damaged == 0, axis=-1))
 
 
 def test_a_correction_begins_as_the_image(images):
@@ -37,6 +58,13 @@ def test_learns_to_take_noise_away(images, decoder):
 
     history = training.fit_pairs(model, len(images), make, epochs=8, batch_size=20, learning_rate=5e-3, verbose=False)
     assert history["loss"].iloc[-1] < 0.8 * history["loss"].iloc[0]
+
+
+def test_the_loss_of_an_image_is_minus_its_psnr(images):
+    spoiled = np.clip(images[:9] + np.random.default_rng(0).normal(0, 0.1, images[:9].shape), 0, 1).astype(np.float32)
+    loss = float(training.psnr_loss(images[:9], spoiled))
+    assert loss == pytest.approx(-quality.of_images(spoiled, images[:9])["PSNR"].mean(), abs=0.01)
+    assert float(training.psnr_loss(images[:9], images[:9])) == pytest.approx(-60)
 
 
 def test_the_code_is_the_mean_and_the_class_matters(images):
@@ -90,7 +118,10 @@ def test_a_saved_network_gives_the_same(images, tmp_path):
         ({"image_shape": (30, 32, 3)}, "cannot be halved 2 times: use 1 stages"),
         ({"scale": 3}, "power of 2"),
         ({"correction": True, "channels": 4}, "image's 3 channels"),
+        ({"holes": True}, "correction=True and scale=1"),
+        ({"holes": True, "correction": True, "scale": 2}, "correction=True and scale=1"),
         ({"filters": (8, 0)}, "whole numbers of 1 or more"),
+        ({"filters": (8, (8, 0))}, "whole numbers of 1 or more"),
         ({"normalization": "layer"}, "Known: 'none', 'batch'"),
     ],
 )
