@@ -96,6 +96,7 @@ OTHERS = {
         "scenes": "150",
         "scene_side": "16",
         "objects": "1",
+        "turned": "True",
         "segment_filters": "[4, [8, 8]]",
         "segment_normalization": "deconvolution_and_batch",
         "segment_epochs": "3",
