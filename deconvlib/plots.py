@@ -721,6 +721,8 @@ def forest(table):
         ax.set_title(textwrap.fill(group, 30), fontsize=8, parse_math=False)
     for ax in axs.flat[len(groups) :]:
         ax.axis("off")
+    for ax in axs.flat[len(groups) - columns : len(groups)]:  # the lowest of each column
+        ax.tick_params("x", labelbottom=True)
     for ax in axs[:, 0]:
         ax.tick_params("y", labelsize=7)
     axs[0, 0].set_yticks(range(len(variants)), [f"{variant}  (over {control})" for variant, control in variants], fontsize=7)
