@@ -238,6 +238,6 @@ def test_the_same_decoder_segments_images_of_the_users_own(tmp_path, capfd):
         )
         Image.fromarray(mask).save(tmp_path / f"masks/{index}.png")
     given = OTHERS["07_restoration"] | {"damages": "['noise']", "no_skips": "['noise']", "judged": "noise"}
-    given |= {"masks_dir": str(tmp_path), "segment_epochs": "8"}
+    given |= {"masks_dir": str(tmp_path), "segment_epochs": "8", "turned": "False"}
     assert batch.run(["07"], overrides=given, out=tmp_path / "out") == 0, capfd.readouterr().out
     assert "255" in (tmp_path / "out" / "07_restoration.html").read_text(encoding="utf-8")
