@@ -46,7 +46,7 @@ def encoder_decoder(
     """
     models.known("decoder", decoder, operators.OPERATORS)
     models.known("normalization", normalization, ("none", "batch", "deconvolution_and_batch"))
-    stages = [tuple(widths) if isinstance(widths, tuple | list) else (widths,) for widths in filters]
+    stages = models.stages_of(filters)
     models.check_positive("filters and channels", *itertools.chain(*stages), channels)
     _check_halves(image_shape, stages)
     if scale < 1 or scale & (scale - 1):

@@ -82,7 +82,7 @@ def classifier(
     known("padding", padding, ("same", "valid"))
     _check_activation(activation)
     check_positive("convolutions, kernel_size and strides", convolutions, kernel_size, strides)
-    stages = [tuple(width) if isinstance(width, tuple | list) else (width,) * convolutions for width in filters]
+    stages = stages_of(filters, convolutions)
     _check_numbers(image_shape, num_classes, stages, dropout, l1, l2)
     if decoder_kernel_size is None:
         decoder_kernel_size = 2 * decoder_strides if decoder == "transposed" else kernel_size
@@ -162,6 +162,11 @@ def classifier(
         x = layers.ReconstructionLoss(reconstruction_weight, name="reconstruction")([x, *pairs])
     # float32 also under mixed precision: a softmax of many classes underflows in 16 bits
     return keras.Model(images, keras.layers.Softmax(name="softmax", dtype="float32")(x), name="classifier")
+
+
+def stages_of(filters, convolutions: int = 1) -> list[tuple[int, ...]]:
+    """Channels of each convolution of each stage: a number stands for `convolutions` of them, a tuple or list for itself."""
+    return [tuple(width) if isinstance(width, tuple | list) else (width,) * convolutions for width in filters]
 
 
 def seeds_of(seed: int):
