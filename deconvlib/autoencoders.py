@@ -3,6 +3,7 @@
 What models.classifier is to a label, these are to pixels. Models take float32 images in [0, 1] and rescale them themselves.
 """
 
+import functools
 import itertools
 import math
 from typing import NamedTuple
@@ -11,6 +12,7 @@ from deconvlib import layers, models, operators
 from deconvlib.backend import keras
 
 ops = keras.ops
+NEAR = 9  # pixels, side of the square around a missing pixel whose mean is its first guess
 
 
 def encoder_decoder(
@@ -37,7 +39,8 @@ def encoder_decoder(
     correction: the channels are added to the image's own, enlarged `scale` times, so that the model learns the difference
         (Zhang et al. 2017); needs as many channels as the image has, and begins as the image itself. scale: 1, or 2, 4, ...:
         the maps are so many times as high and wide as the image.
-    holes: pixels that are black in all channels are missing, and the correction is added to these alone.
+    holes: pixels that are black in all channels are missing. The model sees the mean of what is known near them in their
+        place (normalized convolution: Knutsson & Westin 1993) and which they are; the correction is added to these alone.
     normalization: "none"; "batch": a batch normalization after each convolution; "deconvolution_and_batch": that, and each
         convolution sees decorrelated patches (Ye et al. 2020), but those of `decoder` don't. seed: of the initial weights
         (Glorot uniform).
@@ -73,8 +76,14 @@ def encoder_decoder(
         layer = _finer(decoder, width, decoder_kernel_size, next(seeds))
         return finish(layer([x, maps] if decoder == "unpooling" and maps is not None else x))
 
-    images = keras.Input(image_shape, name="images")
-    x = keras.layers.Rescaling(2.0, offset=-1.0, name="rescale")(images)
+    images = x = begun = keras.Input(image_shape, name="images")
+    if holes:
+        missing = ops.cast(ops.equal(ops.max(images, axis=-1, keepdims=True), 0), images.dtype)
+        near = functools.partial(ops.average_pool, pool_size=NEAR, strides=1, padding="same")
+        # nothing known near by: black, as it is
+        begun = images + missing * near(images) / ops.maximum(near(1 - missing), 1e-6)
+        x = keras.layers.Concatenate()([begun, missing])
+    x = keras.layers.Rescaling(2.0, offset=-1.0, name="rescale")(x)
     kept = []
     for widths in stages:
         x = convolve(x, *widths)
@@ -91,10 +100,9 @@ def encoder_decoder(
     initializer = "zeros" if correction else keras.initializers.GlorotUniform(next(seeds))
     x = keras.layers.Conv2D(channels, 3, padding="same", kernel_initializer=initializer, name="pixels")(x)
     if correction:
-        if holes:
-            x = x * ops.cast(ops.equal(ops.max(images, axis=-1, keepdims=True), 0), x.dtype)
+        x = x * missing if holes else x
         # bilinear: what the difference is from should have no corners of its own
-        enlarged = keras.layers.UpSampling2D(scale, interpolation="bilinear")(images) if scale > 1 else images
+        enlarged = keras.layers.UpSampling2D(scale, interpolation="bilinear")(begun) if scale > 1 else begun
         x = keras.layers.Add(name="corrected")([enlarged, x])
     return keras.Model(images, x, name="encoder_decoder")
 

@@ -27,6 +27,7 @@ OPTIMIZERS = {
 SCHEDULES = ("constant", "cosine")
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 PROBE = 256  # training images on which gradient norms are measured
+FULL = ("softmax", "pixels", "corrected")  # layers that stay float32: 16 bits are few for many classes and for 8-bit pixels
 
 
 def fit(
@@ -133,6 +134,7 @@ def fit_pairs(
     batch_size: int = 50,
     loss="mean_squared_error",
     learning_rate: float = 2e-3,
+    precision: str = "float32",
     verbose: bool = True,
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -140,7 +142,8 @@ def fit_pairs(
 
     count: examples an epoch. make: make(numbers, rng) -> (inputs, targets) of a batch, for `numbers` among range(count);
         what it draws with `rng` is new in each epoch, damage to images for one. loss: any that Keras knows, or a function.
-    learning_rate: of Adam, up over the first fifth of the steps, then along a cosine to 0. verbose, seed: as for `fit`.
+    learning_rate: of Adam, up over the first fifth of the steps, then along a cosine to 0.
+    precision, verbose, seed: as for `fit`.
 
     Raises FloatingPointError as `fit` does, ValueError for numbers that cannot work.
     """
@@ -148,10 +151,12 @@ def fit_pairs(
         raise ValueError(
             f"{count} examples, {epochs} epochs of batches of {batch_size}, rate {learning_rate}: all must be above 0"
         )
+    models.known("precision", precision, PRECISIONS)
     batches = _Pairs(count, make, batch_size, seed)
     log = _Log(model, epochs, len(batches), patience=0, watched="test", verbose=verbose)
-    model.compile(optimizer=_optimizer("adam", learning_rate, "cosine", 0.0, epochs * len(batches)), loss=loss)
-    model.fit(batches, epochs=epochs, shuffle=False, verbose=0, callbacks=[log, _Epochs(batches)])
+    with _precision(model, precision):
+        model.compile(optimizer=_optimizer("adam", learning_rate, "cosine", 0.0, epochs * len(batches)), loss=loss)
+        model.fit(batches, epochs=epochs, shuffle=False, verbose=0, callbacks=[log, _Epochs(batches)])
     return pd.DataFrame(log.rows)
 
 
@@ -170,6 +175,29 @@ def predict(model: keras.Model, *inputs: np.ndarray, batch_size: int = 250) -> n
     run = graph.kept(_forward, model, *(array.shape[1:] for array in inputs))
     starts = range(0, len(inputs[0]), batch_size)
     return np.concatenate([run(*(x[start : start + batch_size] for x in inputs))[0] for start in starts])
+
+
+def turned(images: np.ndarray, number: int) -> np.ndarray:
+    """One of the 8 views of images (n, side, side, ...): turned by `number` quarters, from 4 on mirrored afterwards.
+
+    Raises ValueError where the sides differ, since a turned image would not fit a network then.
+    """
+    if images.shape[1] != images.shape[2]:
+        raise ValueError(f"images of {images.shape[1]} × {images.shape[2]} cannot be turned: only square ones can")
+    images = np.rot90(images, number % 4, axes=(1, 2))
+    return np.ascontiguousarray(images[:, :, ::-1] if number >= 4 else images)
+
+
+def mean_of_views(run, images: np.ndarray, numbers=range(8)) -> np.ndarray:
+    """The mean of what run(images) -> maps (n, side, side, ...) gives for the views of those numbers, each turned back.
+
+    The enhanced prediction of Timofte et al. 2016, "Seven Ways to Improve Example-Based Single Image Super Resolution".
+    """
+    total = 0
+    for number in numbers:
+        maps = run(turned(images, number))
+        total = total + np.rot90(maps[:, :, ::-1] if number >= 4 else maps, -(number % 4), axes=(1, 2))
+    return total / len(numbers)
 
 
 def _forward(model, *shapes):
@@ -282,7 +310,7 @@ def _optimizer(name, learning_rate, schedule, weight_decay, steps):
 @contextmanager
 def _precision(trainer, precision):
     """The model's layers compute in `precision` meanwhile; its weights are float32 throughout."""
-    layers = [layer for layer in trainer._flatten_layers() if layer.name != "softmax"]
+    layers = [layer for layer in trainer._flatten_layers() if layer.name not in FULL]
     before = [layer.dtype_policy for layer in layers]
     try:
         for layer in layers:

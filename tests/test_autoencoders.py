@@ -41,6 +41,17 @@ def test_what_is_not_missing_stays_as_it_is(images):
     np.testing.assert_array_equal(changed, np.all(damaged == 0, axis=-1))
 
 
+def test_what_is_missing_begins_as_the_mean_of_what_is_known_near_it():
+    model = autoencoders.encoder_decoder((32, 32, 1), 1, (4,), correction=True, holes=True)
+    damaged = np.linspace(0.2, 0.8, 32 * 32, dtype=np.float32).reshape(1, 32, 32, 1)
+    damaged[0, 8:12, 20:24] = 0  # a hole
+    damaged[0, 18:, :14] = 0  # wider than the square that is looked at
+    begun = training.predict(model, damaged)[0, ..., 0]
+    around = damaged[0, 5:14, 17:26, 0]  # 9 × 9 pixels around (9, 21)
+    assert begun[9, 21] == pytest.approx(around[around > 0].mean(), abs=1e-6)
+    assert begun[25, 5] == 0
+
+
 def test_a_correction_begins_as_the_image(images):
     model = autoencoders.encoder_decoder((32, 32, 3), 3, (4, 8), correction=True)
     np.testing.assert_allclose(training.predict(model, images[:5]), images[:5], atol=1e-6)
@@ -65,6 +76,31 @@ def test_the_loss_of_an_image_is_minus_its_psnr(images):
     loss = float(training.psnr_loss(images[:9], spoiled))
     assert loss == pytest.approx(-quality.of_images(spoiled, images[:9])["PSNR"].mean(), abs=0.01)
     assert float(training.psnr_loss(images[:9], images[:9])) == pytest.approx(-60)
+
+
+def test_views_are_eight_and_turn_back(images):
+    views = {training.turned(images[:1], number).tobytes() for number in range(8)}
+    assert len(views) == 8
+    np.testing.assert_allclose(training.mean_of_views(lambda x: 2 * x, images[:3]), 2 * images[:3], rtol=1e-6)
+    masks = training.turned(images[:3, ..., 0], 6)
+    np.testing.assert_array_equal(masks, training.turned(images[:3], 6)[..., 0])
+    with pytest.raises(ValueError, match="only square ones"):
+        training.turned(images[:, :8], 1)
+
+
+def test_training_in_16_bits_leaves_a_model_of_32(images):
+    def make(numbers, rng):
+        return images[numbers] + rng.normal(0, 0.1, (len(numbers), 32, 32, 3)).astype(np.float32), images[numbers]
+
+    model = autoencoders.encoder_decoder((32, 32, 3), 3, (8, 16), correction=True)
+    settings = {"batch_size": 10, "learning_rate": 5e-3, "verbose": False}
+    settings |= {"precision": "mixed_bfloat16", "loss": training.psnr_loss}
+    history = training.fit_pairs(model, len(images), make, epochs=3, **settings)
+    assert history["loss"].iloc[-1] < history["loss"].iloc[0] - 0.5
+    assert {layer.compute_dtype for layer in model.layers} == {"float32"}
+    assert training.predict(model, images[:2]).dtype == np.float32
+    with pytest.raises(ValueError, match="precision 'float16' is not known"):
+        training.fit_pairs(model, len(images), make, precision="float16")
 
 
 def test_the_code_is_the_mean_and_the_class_matters(images):
