@@ -164,8 +164,8 @@ def test_a_saved_network_gives_the_same(images, tmp_path):
     [
         ({"decoder": "transpose"}, "did you mean 'transposed'"),
         ({"image_shape": (30, 32, 3)}, "cannot be halved 2 times: use 1 stages"),
-        ({"image_shape": (40, 32, 3), "unshuffle": 4}, "squares of 4 cannot be halved 2 times: use 1 stages of filters, or sides"),
-        ({"image_shape": (30, 32, 3), "unshuffle": 2}, "squares of 2 cannot be halved 2 times: use sides that are multiples of 8"),
+        ({"image_shape": (40, 32, 3), "unshuffle": 4}, "squares of 4 cannot be halved 2 times: use 1 stages"),
+        ({"image_shape": (30, 32, 3), "unshuffle": 2}, "cannot be halved 2 times: use sides that are multiples of 8"),
         ({"unshuffle": 0}, "whole numbers of 1 or more"),
         ({"scale": 3}, "power of 2"),
         ({"correction": True, "channels": 4}, "image's 3 channels"),
