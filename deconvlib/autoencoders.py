@@ -25,7 +25,6 @@ def encoder_decoder(
     correction: bool = False,
     holes: bool = False,
     scale: int = 1,
-    unshuffle: int = 1,
     normalization: str = "none",
     seed: int = 0,
 ) -> keras.Model:
@@ -42,8 +41,6 @@ def encoder_decoder(
         the maps are so many times as high and wide as the image.
     holes: pixels that are black in all channels are missing. The model sees the mean of what is known near them in their
         place (normalized convolution: Knutsson & Westin 1993) and which they are; the correction is added to these alone.
-    unshuffle: side of the squares of pixels that become channels of one place before the first stage and pixels again after the
-        last: maps are smaller and may be wider at the same cost (Zhang et al. 2018, "FFDNet"). 1: none.
     normalization: "none"; "batch": a batch normalization after each convolution; "deconvolution_and_batch": that, and each
         convolution sees decorrelated patches (Ye et al. 2020), but those of `decoder` don't. seed: of the initial weights
         (Glorot uniform).
@@ -53,8 +50,8 @@ def encoder_decoder(
     models.known("decoder", decoder, operators.OPERATORS)
     models.known("normalization", normalization, ("none", "batch", "deconvolution_and_batch"))
     stages = models.stages_of(filters)
-    models.check_positive("filters, channels and unshuffle", *itertools.chain(*stages), channels, unshuffle)
-    _check_halves(image_shape, stages, unshuffle)
+    models.check_positive("filters and channels", *itertools.chain(*stages), channels)
+    _check_halves(image_shape, stages)
     if scale < 1 or scale & (scale - 1):
         raise ValueError(f"scale must be a power of 2, not {scale}")
     if correction and channels != image_shape[2]:
@@ -87,7 +84,6 @@ def encoder_decoder(
         begun = images + missing * near(images) / ops.maximum(near(1 - missing), 1e-6)
         x = keras.layers.Concatenate()([begun, missing])
     x = keras.layers.Rescaling(2.0, offset=-1.0, name="rescale")(x)
-    x = ops.space_to_depth(x, unshuffle, data_format="channels_last") if unshuffle > 1 else x
     kept = []
     for widths in stages:
         x = convolve(x, *widths)
@@ -102,8 +98,7 @@ def encoder_decoder(
     for _ in range(int(math.log2(scale))):
         x = finer(x, ends[0])
     initializer = "zeros" if correction else keras.initializers.GlorotUniform(next(seeds))
-    x = keras.layers.Conv2D(channels * unshuffle**2, 3, padding="same", kernel_initializer=initializer, name="pixels")(x)
-    x = ops.depth_to_space(x, unshuffle, data_format="channels_last") if unshuffle > 1 else x
+    x = keras.layers.Conv2D(channels, 3, padding="same", kernel_initializer=initializer, name="pixels")(x)
     if correction:
         x = x * missing if holes else x
         # bilinear: what the difference is from should have no corners of its own
@@ -215,14 +210,12 @@ def _finer(decoder, width, kernel_size, seed, **settings):
     return made(width, kernel_size, strides=2, padding="same", kernel_initializer=initializer, **settings)
 
 
-def _check_halves(image_shape, filters, unshuffle=1):
+def _check_halves(image_shape, filters):
     height, width, _ = image_shape
     times = len(filters)
-    fits = [n for n in range(1, times + 1) if not any(side % (unshuffle * 2**n) for side in (height, width))]
-    if times not in fits:
-        squares = f" in squares of {unshuffle}" if unshuffle > 1 else ""
-        fewer = f"{fits[-1]} stages of filters, or " if fits else ""
+    if height % 2**times or width % 2**times:
+        fits = next(n for n in range(times, -1, -1) if not (height % 2**n or width % 2**n))
         raise ValueError(
-            f"images of {height} × {width}{squares} cannot be halved {times} times: use {fewer}sides that are multiples of "
-            f"{unshuffle * 2**times}"
+            f"images of {height} × {width} cannot be halved {times} times: use {fits} stages of filters, or sides that are "
+            f"multiples of {2**times}"
         )
