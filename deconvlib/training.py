@@ -180,9 +180,9 @@ def predict(model: keras.Model, *inputs: np.ndarray, batch_size: int = 250) -> n
 def turned(images: np.ndarray, number: int) -> np.ndarray:
     """One of the 8 views of images (n, side, side, ...): turned by `number` quarters, from 4 on mirrored afterwards.
 
-    Raises ValueError where the sides differ, since a turned image would not fit a network then.
+    Raises ValueError for an odd number of quarters where the sides differ: a network takes images of one shape.
     """
-    if images.shape[1] != images.shape[2]:
+    if number % 2 and images.shape[1] != images.shape[2]:
         raise ValueError(f"images of {images.shape[1]} × {images.shape[2]} cannot be turned: only square ones can")
     images = np.rot90(images, number % 4, axes=(1, 2))
     return np.ascontiguousarray(images[:, :, ::-1] if number >= 4 else images)

@@ -84,8 +84,11 @@ def test_views_are_eight_and_turn_back(images):
     np.testing.assert_allclose(training.mean_of_views(lambda x: 2 * x, images[:3]), 2 * images[:3], rtol=1e-6)
     masks = training.turned(images[:3, ..., 0], 6)
     np.testing.assert_array_equal(masks, training.turned(images[:3], 6)[..., 0])
+    wide = images[:, :8]
+    np.testing.assert_array_equal(training.turned(wide, 2), wide[:, ::-1, ::-1])
+    np.testing.assert_array_equal(training.mean_of_views(lambda x: x, wide, [0]), wide)
     with pytest.raises(ValueError, match="only square ones"):
-        training.turned(images[:, :8], 1)
+        training.turned(wide, 1)
 
 
 def test_training_in_16_bits_leaves_a_model_of_32(images):
