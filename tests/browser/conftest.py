@@ -34,7 +34,8 @@ SMALL = {
         "tables": "tables",
     },
     "07_restoration": {
-        **{"train_images": 150, "test_images": 20, "filters": [4, 8], "epochs": 4, "generator_epochs": 2, "scenes": 200},
+        **{"train_images": 150, "test_images": 20, "filters": [4, 8], "epochs": 4, "scenes": 200},
+        **{"generator_filters": [4, 8], "generator_epochs": 2},
         **{"segment_filters": [4, 8], "segment_epochs": 4, "learning_rate": 1e-2},
     },
     "08_operators": {
