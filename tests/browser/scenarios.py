@@ -42,7 +42,10 @@ class Panel:
             field.press("Enter")
 
     def changes(self, act, seen=None, timeout=20):
-        """Whether the picture's pixels, or what else is `seen`, change after `act`, within seconds."""
+        """Whether the picture's pixels, or what else is `seen`, change after `act`, within seconds.
+
+        An act whose picture nobody waits for would be taken for the next one's.
+        """
         seen = seen or self.pixels
         before = seen()
         act()
@@ -195,7 +198,7 @@ def explore_features(panel):
     handle.focus()
     assert explore.changes(lambda: handle.press("ArrowRight")) and explore.readout("channel") == "4"
     assert explore.changes(lambda: explore.set("switches", False))
-    explore.set("switches", True)
+    assert explore.changes(lambda: explore.set("switches", True))
     assert explore.changes(lambda: explore.click(0.1, 0.7))  # a point of the image
     assert explore.control("unit").locator("select").input_value() == "above the point"
     assert explore.readout("row, pixels") != "0"
@@ -233,7 +236,7 @@ def compare_operators(panel):
     operators = panel("08_operators")
     operators.says("in the map of the constant")
     operators.shows(weights="all 1", operator="resize")
-    operators.set("weights", "random")
+    operators.shows(weights="random")
     operators.shows(operator="subpixel, no ICNR")
     assert operators.changes(lambda: operators.set("kernel, px", 5))
     assert operators.changes(lambda: operators.set("stride, px", 3))
