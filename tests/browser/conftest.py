@@ -21,7 +21,7 @@ QUIET = ("no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-b
 
 # As small as shows what the panels do: each notebook also trains here.
 SMALL = {
-    "01_data": {"dataset_name": "digits"},
+    "01_data": {"dataset_name": "digits", "run_dir": "untrained"},  # of what it says before notebook 03 has run
     "02_model": {"image_shape": [28, 28, 1], "filters": [8, 16], "decoder_filters": [8]},
     "03_training": {"labels_per_class": 60, "filters": [8, 16], "epochs": 2, "tutorial_epochs": 1, "batch_size": 32},
     "04_deconvolution": {"searched": 200},
@@ -66,7 +66,7 @@ def folder(tmp_path_factory):
         code = [cell for cell in notebook.cells if cell.cell_type == "code"]
         for cell in code:
             cell.outputs, cell.execution_count = [], None
-        code[0].source += "".join(f"\n{name} = {value!r}" for name, value in {**values, "run_dir": "run"}.items())
+        code[0].source += "".join(f"\n{name} = {value!r}" for name, value in {"run_dir": "run", **values}.items())
         nbformat.write(notebook, folder / f"{stem}.ipynb")
     return folder
 
