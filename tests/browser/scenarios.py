@@ -246,9 +246,9 @@ def compare_operators(panel):
 
 def restore_and_generate(panel):
     restore = panel("07_restoration", 0)
+    restore.shows(damage="half size")
     restore.shows(damage="blur", image=3)
     assert restore.changes(lambda: restore.set("strength", 4))
-    restore.shows(damage="half size")
     restore.keep("07_restore")
     walk = panel("07_restoration", 1)
     assert walk.changes(lambda: walk.set("share of the way", 0.9))
