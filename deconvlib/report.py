@@ -7,6 +7,7 @@ import io
 import json
 import os
 import platform
+import shutil
 import subprocess
 import time
 from datetime import UTC, datetime
@@ -21,7 +22,8 @@ def record(run_dir: str | Path, notebook: str, metrics: dict, figures: dict | No
     """Write `metrics` with the hardware, versions and commit they were measured on, and `figures` as PNG.
 
     They go to <run_dir>/<notebook>/metrics.json and <figure's name>.png. metrics: {name: number, text, or list of them}.
-    The first figure is the notebook's key figure. Raises ValueError for a metric that is NaN or infinite.
+    The first figure is the notebook's key figure. What is recorded is over: <run_dir>/<notebook>/backup, where its trainings
+    would have gone on after an interruption, is removed. Raises ValueError for a metric that is NaN or infinite.
     """
     folder = Path(run_dir) / notebook
     folder.mkdir(parents=True, exist_ok=True)
@@ -38,6 +40,7 @@ def record(run_dir: str | Path, notebook: str, metrics: dict, figures: dict | No
         "seconds": round(time.time() - psutil.Process().create_time(), 1),
     }
     write(folder / "metrics.json", json.dumps(written, indent=1, ensure_ascii=False) + "\n")
+    shutil.rmtree(folder / "backup", ignore_errors=True)
 
 
 def write(path: Path, text: str) -> None:

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import json
+import re
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -107,7 +108,8 @@ def fit(
             "verbose": None,
             "augmentation": [layer.get_config() | {"name": None} for layer in augmentation],
         }
-        log.resume(Path(backup_dir), _fingerprint(model, dataset, unlabelled, settings))
+        arrays = [dataset.x_train, dataset.y_train, *([] if unlabelled is None else [unlabelled])]
+        log.resume(Path(backup_dir), _fingerprint(model, settings, arrays))
         callbacks.append(keras.callbacks.BackupAndRestore(backup_dir))
     with _precision(trainer, precision):
         trainer.compile(
@@ -135,6 +137,7 @@ def fit_pairs(
     loss="mean_squared_error",
     learning_rate: float = 2e-3,
     precision: str = "float32",
+    backup_dir: str | Path | None = None,
     verbose: bool = True,
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -143,6 +146,8 @@ def fit_pairs(
     count: examples an epoch. make: make(numbers, rng) -> (inputs, targets) of a batch, for `numbers` among range(count);
         what it draws with `rng` is new in each epoch, damage to images for one. loss: any that Keras knows, or a function.
     learning_rate: of Adam, up over the first fifth of the steps, then along a cosine to 0.
+    backup_dir: as for `fit`, but it stays, and a training that ended there is not repeated: where one of several networks
+        is interrupted, the others are not lost. report.record removes <run_dir>/<notebook>/backup.
     precision, verbose, seed: as for `fit`.
 
     Raises FloatingPointError as `fit` does, ValueError for numbers that cannot work.
@@ -154,9 +159,16 @@ def fit_pairs(
     models.known("precision", precision, PRECISIONS)
     batches = _Pairs(count, make, batch_size, seed)
     log = _Log(model, epochs, len(batches), patience=0, watched="test", verbose=verbose)
-    with _precision(model, precision):
-        model.compile(optimizer=_optimizer("adam", learning_rate, "cosine", 0.0, epochs * len(batches)), loss=loss)
-        model.fit(batches, epochs=epochs, shuffle=False, verbose=0, callbacks=[log, _Epochs(batches)])
+    callbacks = [log, _Epochs(batches)]
+    if backup_dir:
+        settings = [count, epochs, batch_size, keras.losses.serialize(keras.losses.get(loss)), learning_rate, precision, seed]
+        log.resume(Path(backup_dir), _fingerprint(model, settings, keras.tree.flatten(batches[0])))
+        callbacks.append(keras.callbacks.BackupAndRestore(backup_dir, delete_checkpoint=False))
+    # a model of its own, since Keras notes in the one that it trains which epoch to go on with
+    trainer = keras.Model(model.input, model(model.input))
+    with _precision(trainer, precision):
+        trainer.compile(optimizer=_optimizer("adam", learning_rate, "cosine", 0.0, epochs * len(batches)), loss=loss)
+        trainer.fit(batches, epochs=epochs, shuffle=False, verbose=0, callbacks=callbacks)
     return pd.DataFrame(log.rows)
 
 
@@ -431,11 +443,19 @@ class _Log(keras.callbacks.Callback):
         self.begun = time.perf_counter()
 
     def on_epoch_begin(self, epoch, logs=None):
-        if epoch and not self.rows:  # Keras restored the weights of an interrupted fit
-            self.rows = pd.read_csv(self.file)[:epoch].to_dict("records")
-            self.good = self.network.get_weights()
-            self.say(f"resumed after epoch {epoch} of {self.epochs}")
+        if epoch and not self.rows:
+            self._take_up(epoch)
         self.epoch, self.epoch_begun, self.announced = epoch, time.perf_counter(), epoch > 0
+
+    def on_train_end(self, logs=None):
+        if not self.rows:
+            self._take_up(self.epochs)
+
+    def _take_up(self, epoch):
+        """Keras restored the weights of an interrupted fit."""
+        self.rows = pd.read_csv(self.file)[:epoch].to_dict("records")
+        self.good = self.network.get_weights()
+        self.say(f"resumed after epoch {epoch} of {self.epochs}")
 
     def on_train_batch_end(self, batch, logs=None):
         if not np.isfinite(logs["loss"]):
@@ -485,10 +505,10 @@ def _duration(seconds):
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
-def _fingerprint(model, dataset, unlabelled, settings):
+def _fingerprint(model, settings, arrays):
     """What must be the same for an interrupted fit to go on: settings, architecture, initial weights and data."""
-    digest = hashlib.blake2b(json.dumps([settings, model.to_json()], sort_keys=True, default=str).encode())
-    arrays = [*model.get_weights(), dataset.x_train, dataset.y_train]
-    for array in arrays if unlabelled is None else [*arrays, unlabelled]:
+    architecture = re.sub(r'_\d+"', '"', model.to_json())  # Keras numbers the layers of a process
+    digest = hashlib.blake2b(json.dumps([settings, architecture], sort_keys=True, default=str).encode())
+    for array in [*model.get_weights(), *arrays]:
         digest.update(np.ascontiguousarray(array))
     return digest.hexdigest()

@@ -106,6 +106,41 @@ def test_training_in_16_bits_leaves_a_model_of_32(images):
         training.fit_pairs(model, len(images), make, precision="float16")
 
 
+def noisy_pairs(images):
+    def make(numbers, rng):
+        return images[numbers] + rng.normal(0, 0.1, (len(numbers), 32, 32, 3)).astype(np.float32), images[numbers]
+
+    model = autoencoders.encoder_decoder((32, 32, 3), 3, (4,), normalization="batch", correction=True)
+    return model, len(images), make
+
+
+class Interrupt(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+
+def test_an_interrupted_training_goes_on_and_one_that_ended_is_not_repeated(images, tmp_path, capsys, monkeypatch):
+    settings = {"epochs": 4, "batch_size": 20, "loss": training.psnr_loss, "precision": "mixed_bfloat16"}
+    whole, count, make = noisy_pairs(images)
+    expected = training.fit_pairs(whole, count, make, **settings)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        fit = keras.Model.fit
+        patch.setattr(keras.Model, "fit", lambda *a, callbacks, **k: fit(*a, callbacks=[*callbacks, Interrupt()], **k))
+        training.fit_pairs(noisy_pairs(images)[0], count, make, **settings, backup_dir=tmp_path)
+    for after in ("epoch 2", "epoch 4"):  # where it was interrupted; its end
+        again = noisy_pairs(images)[0]
+        history = training.fit_pairs(again, count, make, **settings, backup_dir=tmp_path)
+        assert f"resumed after {after} of 4" in capsys.readouterr().out
+        np.testing.assert_allclose(history["loss"], expected["loss"], rtol=1e-3)
+        for one, other in zip(again.get_weights(), whole.get_weights(), strict=True):
+            np.testing.assert_allclose(one, other, rtol=0.02, atol=1e-3)
+    # another damage, and a model that was trained here once
+    training.fit_pairs(noisy_pairs(images)[0], count, lambda *drawn: make(*drawn)[::-1], **settings, backup_dir=tmp_path)
+    training.fit_pairs(again, count, make, **settings)
+    assert "resumed" not in capsys.readouterr().out
+
+
 def test_the_code_is_the_mean_and_the_class_matters(images):
     parts = autoencoders.variational((32, 32, 3), 6, (4, 8), num_classes=3)
     codes = training.predict(parts.encoder, images[:4])

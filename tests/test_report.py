@@ -13,7 +13,9 @@ from deconvlib import report
 
 def test_records_metrics_with_what_they_were_measured_on(tmp_path):
     metrics = {"accuracy": np.float32(0.5), "sizes": np.array([1, 2]), "name": "shapes", "pairs": [(1, 2)], "none": None}
+    (tmp_path / "03_training/backup").mkdir(parents=True)
     report.record(tmp_path, "03_training", metrics, {"curves": Figure()})
+    assert not (tmp_path / "03_training/backup").exists(), "a recorded run would go on"
     text = (tmp_path / "03_training/metrics.json").read_text()
     written = json.loads(text)
     assert written["metrics"] == {"accuracy": 0.5, "sizes": [1, 2], "name": "shapes", "pairs": [[1, 2]], "none": None}
