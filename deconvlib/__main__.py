@@ -1,6 +1,7 @@
 """python -m deconvlib run, or sweep: the notebooks without a browser, once or over a grid of parameters."""
 
 import argparse
+import logging
 import sys
 from pathlib import Path
 
@@ -34,6 +35,7 @@ def main(arguments=None) -> int:
         print(f"deconvlib: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
+        logging.getLogger("asyncio").disabled = True  # it would tell of nbclient's task, whose kernel died
         print("deconvlib: interrupted; run the same command again to continue", file=sys.stderr)
         return 130
 
