@@ -199,11 +199,11 @@ def explore_features(panel):
     assert explore.changes(lambda: handle.press("ArrowRight")) and explore.readout("channel") == "4"
     assert explore.changes(lambda: explore.set("switches", False))
     assert explore.changes(lambda: explore.set("switches", True))
-    assert explore.changes(lambda: explore.click(0.1, 0.7))  # a point of the image
+    assert explore.changes(lambda: explore.click(0.09, 0.48))  # a point of the image
     assert explore.control("unit").locator("select").input_value() == "above the point"
     assert explore.readout("row, pixels") != "0"
-    assert explore.changes(lambda: explore.set("column, pixels", 25))
     explore.keep("04_explore")
+    assert explore.changes(lambda: explore.set("column, pixels", 25))
     assert explore.changes(lambda: explore.click(0.7, 0.75))  # a picture of the sheet
     assert explore.readout("image") != "5"
     assert explore.changes(lambda: explore.set("unit", "the whole map"))
