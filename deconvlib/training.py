@@ -439,9 +439,6 @@ class _Log(keras.callbacks.Callback):
             folder.mkdir(parents=True, exist_ok=True)
             mark.write_text(fingerprint)
 
-    def on_train_begin(self, logs=None):
-        self.begun = time.perf_counter()
-
     def on_epoch_begin(self, epoch, logs=None):
         if epoch and not self.rows:
             self._take_up(epoch)
