@@ -214,7 +214,7 @@ def curves(histories, measure="accuracy"):
 
 def training(histories, examined=None):
     """`curves`, over eight places for images with what the network says of them. examined: (images, titles), or None."""
-    histories = {textwrap.fill(name, 62): history for name, history in histories.items()}
+    histories = {textwrap.fill(name, 54): history for name, history in histories.items()}
     lines, half = [name.count("\n") + 1 for name in histories], -(-len(histories) // 2)
     height = 2.6 + 0.16 * max(sum(lines[:half]), sum(lines[half:]))  # with the names in two columns
     fig = _figure(height + 1.3)

@@ -143,6 +143,17 @@ def test_the_gallery_puts_patches_left_and_projections_right():
     np.testing.assert_allclose(image.get_array(), shown, atol=1 / 255)
 
 
+def test_names_of_runs_stay_within_the_figure_however_long():
+    named = {f"run {number}: " + "normalization none, " * 9: HISTORY for number in range(3)}
+    fig = plots.training({"tutorial": HISTORY} | named)
+    fig.draw_without_rendering()
+    upper = fig.subfigs[0]
+    (legend,), here = upper.legends, upper.bbox
+    place = legend.get_window_extent()
+    assert here.x0 <= place.x0 and place.x1 <= here.x1 and here.y0 <= place.y0
+    assert place.y1 <= min(ax.get_tightbbox().y0 for ax in upper.axes), "they cover the curves"
+
+
 def test_confusion_is_in_percent_of_the_true_class():
     texts = [text.get_text() for text in plots.confusion(np.array([[3, 1], [0, 8]]), ("a", "b")).axes[0].texts]
     assert texts == ["75", "25", "100"]
