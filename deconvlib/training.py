@@ -102,12 +102,7 @@ def fit(
     if gradient_norms:
         callbacks.insert(0, _GradientNorms(model, models.as_input(model, images[:PROBE]), labels[:PROBE]))
     if backup_dir:
-        # Keras numbers the layers of a process; their names say nothing about the training
-        settings |= {
-            "backup_dir": None,
-            "verbose": None,
-            "augmentation": [layer.get_config() | {"name": None} for layer in augmentation],
-        }
+        settings |= {"backup_dir": None, "verbose": None, "augmentation": [layer.get_config() for layer in augmentation]}
         arrays = [dataset.x_train, dataset.y_train, *([] if unlabelled is None else [unlabelled])]
         log.resume(Path(backup_dir), _fingerprint(model, settings, arrays))
         callbacks.append(keras.callbacks.BackupAndRestore(backup_dir))
@@ -504,8 +499,9 @@ def _duration(seconds):
 
 def _fingerprint(model, settings, arrays):
     """What must be the same for an interrupted fit to go on: settings, architecture, initial weights and data."""
-    architecture = re.sub(r'_\d+"', '"', model.to_json())  # Keras numbers the layers of a process
-    digest = hashlib.blake2b(json.dumps([settings, architecture], sort_keys=True, default=str).encode())
+    told = json.dumps([settings, json.loads(model.to_json())], sort_keys=True, default=str)
+    told = re.sub(r'_\d+"', '"', told)  # Keras numbers the layers of a process, which says nothing about the training
+    digest = hashlib.blake2b(told.encode())
     for array in [*model.get_weights(), *arrays]:
         digest.update(np.ascontiguousarray(array))
     return digest.hexdigest()
