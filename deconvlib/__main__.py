@@ -5,7 +5,8 @@ import logging
 import sys
 from pathlib import Path
 
-from deconvlib import batch, sweep
+from deconvlib.lab import run as batch
+from deconvlib.lab import sweep
 
 
 def main(arguments=None) -> int:

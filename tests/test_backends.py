@@ -12,7 +12,11 @@ PROGRAM = """
 import sys
 import numpy as np
 import pytest
-from deconvlib import architecture, data, deconvnet, diagnostics, evolution, exemplars, layers, models, operators, training
+from deconvlib.experiments import channels as architecture, occlusion as diagnostics, evolution
+from deconvlib.data import loading as data
+from deconvlib.deconvnet import projection as deconvnet, activations as exemplars
+from deconvlib.networks import network_deconvolution as layers, classifier as models, upsampling as operators
+from deconvlib.training import fit as training
 digits = data.load("digits")
 model = models.classifier(digits.image_shape, digits.num_classes, filters=(8, 8), normalization="batch")
 rng = np.random.default_rng(0)  # the backends draw their own initial weights

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deconvlib import batch, models
+from deconvlib.lab import run as batch
+from deconvlib.networks import classifier as models
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

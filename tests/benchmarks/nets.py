@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from deconvlib import exemplars, models
 from deconvlib.backend import keras
+from deconvlib.deconvnet import activations as exemplars
+from deconvlib.networks import classifier as models
 
 
 def vgg16() -> keras.Model:

@@ -10,8 +10,10 @@ import time
 
 import numpy as np
 
-from deconvlib import layers, models, report
 from deconvlib.backend import keras
+from deconvlib.lab import record as report
+from deconvlib.networks import classifier as models
+from deconvlib.networks import network_deconvolution as layers
 
 ROUNDS, STEPS, BATCH = 7, 10, 128
 

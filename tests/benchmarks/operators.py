@@ -3,7 +3,8 @@
 `python tests/benchmarks/operators.py`, and under `KERAS_BACKEND=jax` on a GPU. Notebook 08 explains the columns.
 """
 
-from deconvlib import operators, report
+from deconvlib.lab import record as report
+from deconvlib.networks import upsampling as operators
 
 SIDES, CHANNELS, BATCH = (16, 32), 64, 64
 KERNELS = {"transposed, kernel 4": ("transposed", 4)}

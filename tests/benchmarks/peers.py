@@ -9,8 +9,11 @@ from unittest import mock
 
 import numpy as np
 
-from deconvlib import backend, deconvnet, exemplars, graph
+from deconvlib import backend
 from deconvlib.backend import keras
+from deconvlib.deconvnet import activations as exemplars
+from deconvlib.deconvnet import graph
+from deconvlib.deconvnet import projection as deconvnet
 
 
 def deconvlib(model, images, layer, units):

@@ -21,7 +21,10 @@ import numpy as np
 import peers
 import table
 
-from deconvlib import backend, data, exemplars, report
+from deconvlib import backend
+from deconvlib.data import loading as data
+from deconvlib.deconvnet import activations as exemplars
+from deconvlib.lab import record as report
 
 FOLDER = Path(__file__).parents[2] / "reports" / "benchmarks"
 ROUNDS = 3

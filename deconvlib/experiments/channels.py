@@ -1,0 +1,252 @@
+"""A network's faults and merits, read off its channels: Zeiler & Fergus 2013, figure 6, section 4.1 and table 7."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from deconvlib import backend, progress
+from deconvlib.backend import keras
+from deconvlib.data.loading import Dataset
+from deconvlib.deconvnet import features, graph
+from deconvlib.deconvnet import projection as deconvnet
+
+LOUD = 3  # times the median RMS of its layer's filters
+SMALLEST = 8  # pixels a side of a map that has a spectrum to speak of
+_CHANNEL_BY_CHANNEL = {
+    *("BatchNormalization", "Activation", "ReLU", "LeakyReLU", "Relu", "Relu6", "LeakyRelu", "Dropout", "Identity"),
+    *("MaxPooling2D", "AveragePooling2D"),
+}
+_SAMPLING = ("Conv2D", "DeconvolvedConv2D", "DepthwiseConv2D", "SeparableConv2D", "MaxPooling2D", "AveragePooling2D")
+
+
+def channels(model: keras.Model, images: np.ndarray, layers: list[str] | None = None, threshold: float = 0.95) -> pd.DataFrame:
+    """What each channel does on `images`, and what is wrong with it; one row a channel.
+
+    layers: with feature maps; None: every rectified convolution. images: uint8, or float as the model takes them, enough
+    to excite what can be excited. Columns:
+
+    layer, channel; peak, the largest activation; firing, the share of units above 0;
+    dead: no unit fires on any image;
+    rms: root mean square of the filter; loud: that is above 3 times the median of its layer. The paper clips at 0.1 for
+        pixels from -128 to 127, since one loud filter of layer 1 drowned the others (figure 6a). NaN, and False, where no
+        convolution alone feeds the layer; under a batch normalization, which takes a filter's scale away, it means little;
+    duplicate_of: the first live channel whose activations correlate with its own, or whose filter's cosine with its own
+        is, at `threshold` or more; <NA> where there is none. Of a pair only the second is a duplicate;
+    correlation, cosine: the largest with an earlier live channel, NaN without one.
+
+    Raises ValueError for an unknown layer, one without maps, or a model without rectified convolutions.
+    """
+    layers = deconvnet.rectified_convolutions(model) if layers is None else layers
+    if not layers:
+        raise ValueError(f"model {model.name!r} has no rectified convolution; name its layers with maps")
+    for layer in layers:
+        shape = graph.find(model, layer).node.outputs[0].shape
+        if len(shape) != 4:
+            raise ValueError(f"layer {layer!r} has outputs of shape {tuple(shape[1:])}; feature maps are needed")
+    if not 0 < threshold <= 1:
+        raise ValueError(f"threshold is a correlation in (0, 1], not {threshold}")
+    read = features.reader(model, layers, features.maps, images.shape[1:])
+    peak, count, total, products, above = ({layer: start for layer in layers} for start in (-np.inf, 0, 0.0, 0.0, 0))
+    for _, batch in features.batches(model, images, "channels"):
+        for layer, maps in zip(layers, read(batch), strict=True):
+            units = maps.reshape(-1, maps.shape[-1])
+            peak[layer] = np.maximum(peak[layer], units.max(axis=0))
+            above[layer] += (units > 0).sum(axis=0)
+            count[layer] += len(units)
+            total[layer] += units.sum(axis=0, dtype=float)
+            products[layer] += (units.T @ units).astype(float)
+    tables = []
+    for layer, kernel in zip(layers, _kernels(model, layers), strict=True):
+        dead = peak[layer] <= 0
+        square, mean = products[layer] / count[layer], total[layer] / count[layer]
+        covariance = square - np.outer(mean, mean)
+        varied = np.diag(covariance) > 1e-5 * np.diag(square)  # below lies the rounding of float32
+        correlation = _earlier(covariance, ~dead & varied)
+        cosine, rms = np.full_like(correlation, np.nan), np.full(len(dead), np.nan)
+        if kernel is not None:
+            cosine, rms = _earlier(kernel.T @ kernel, ~dead), np.sqrt((kernel**2).mean(axis=0))
+        alike = (correlation >= threshold) | (cosine >= threshold)
+        table = pd.DataFrame({"layer": layer, "channel": np.arange(len(dead)), "peak": peak[layer]})
+        table["firing"], table["dead"] = above[layer] / count[layer], dead
+        table["rms"], table["loud"] = rms, rms > LOUD * np.median(rms)
+        table["duplicate_of"] = pd.array(np.where(alike.any(axis=1), alike.argmax(axis=1), -1), "Int64")
+        table.loc[table["duplicate_of"] < 0, "duplicate_of"] = pd.NA
+        table["correlation"], table["cosine"] = _largest(correlation), _largest(cosine)
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def faults(table: pd.DataFrame) -> pd.DataFrame:
+    """Counts for each layer: channels, dead, duplicates, loud. table: from `channels`."""
+    layers = table.assign(duplicate=table["duplicate_of"].notna()).groupby("layer", sort=False)
+    counts = layers.agg(
+        channels=("channel", "size"), dead=("dead", "sum"), duplicates=("duplicate", "sum"), loud=("loud", "sum")
+    )
+    return counts.reset_index()
+
+
+def aliasing(model: keras.Model, images: np.ndarray) -> pd.DataFrame:
+    """How much of what each stride drops it folds into what it keeps: one row for each layer with a stride.
+
+    A layer with stride s computes its output at every place and keeps each s-th: the same layer with stride 1, then
+    sampling (Zhang 2019). Sampling keeps frequencies below 1 / (2 s) cycles a place, the Nyquist frequency, and shows
+    those above as others, the grid-like artefacts of figure 6(d). aliased: the share of the energy of the layer's
+    output at stride 1 that lies above, on either axis; all channels and images together, without each map's mean, under a
+    Hann window. Before the activation, which adds frequencies of its own. White noise would give 1 - 1 / s².
+
+    images: uint8, or float as the model takes them; some dozens are enough. Columns layer, kind, stride, aliased; worst,
+    the channel with the largest share, and worst_aliased, its share. Left out: layers whose output at stride 1 has less
+    than 8 places a side, and layers of other kinds than convolution and pooling.
+    """
+    samplers = {step.name: step for step in graph.steps(model) if _samples(step)}
+    every = {name: _at_each_place(step) for name, step in samplers.items()}
+
+    def forward(images):
+        found = {}
+
+        def call(step, *arguments, **keywords):
+            if step.name in every:
+                found[step.name] = every[step.name](*arguments)
+            return step.operation(*arguments, **keywords)
+
+        graph.run(model, [images], call)
+        return [found[name] for name in every]
+
+    read = backend.compiled(forward, model, images.shape[1:])
+    folded, whole = dict.fromkeys(every, 0.0), dict.fromkeys(every, 0.0)
+    for _, batch in features.batches(model, images, "aliasing") if every else ():
+        for name, maps in zip(every, read(batch), strict=True):
+            if min(maps.shape[1:3]) >= SMALLEST:
+                energy, share = _spectrum(maps, samplers[name].operation.strides)
+                folded[name] += (energy * share[..., None]).sum(axis=(0, 1))
+                whole[name] += energy.sum(axis=(0, 1))
+    found = []
+    for name, step in samplers.items():
+        if np.ndim(whole[name]):
+            share = np.divide(folded[name], whole[name], out=np.zeros(len(whole[name])), where=whole[name] > 0)
+            total = folded[name].sum() / (whole[name].sum() or 1)
+            kind, stride = type(step.operation).__name__, tuple(step.operation.strides)
+            found.append((name, kind, stride, total, int(share.argmax()), share.max()))
+    return pd.DataFrame(found, columns=["layer", "kind", "stride", "aliased", "worst", "worst_aliased"])
+
+
+def probes(
+    model: keras.Model, dataset: Dataset, layers: list[str], dimension: int = 512, regularization: float = 100.0
+) -> pd.DataFrame:
+    """How well a linear classifier does on the features of each layer. Zeiler & Fergus 2013, table 7.
+
+    Logistic regression (scikit-learn) on features standardised by the training images, with a penalty of
+    `regularization` / 2 · |weights|² on the summed loss. To bound their number, maps are averaged over the cells of the
+    finest grid that leaves at most `dimension` features (one cell, global average pooling, where the channels alone are
+    more); vectors stay whole. What is lost by the average is lost to the probe: compare layers with that in mind.
+
+    One row a layer: columns layer, features, their number; train and test, accuracies in [0, 1]; error, the standard
+    error of `test` by its number of images. Raises ValueError for an unknown layer, images that do not fit the model, and
+    training images of one class alone.
+    """
+    if len(np.unique(dataset.y_train)) < 2:
+        raise ValueError(f"the training images of {dataset.name} are of one class; a probe tells two or more apart")
+    if dimension < 1 or not regularization > 0:
+        raise ValueError(f"dimension is 1 or more, regularization above 0; not {dimension} and {regularization}")
+
+    def pooled(outputs, prediction):
+        return features.vectors([_cells(output, dimension) for output in outputs], prediction)
+
+    read = features.reader(model, layers, pooled, dataset.image_shape)
+    train, test = (
+        [np.concatenate(arrays) for arrays in zip(*(read(batch) for _, batch in batches), strict=True)]
+        for batches in (features.batches(model, images, "features") for images in (dataset.x_train, dataset.x_test))
+    )
+    found = []
+    for layer, x, x_test in progress.steps(list(zip(layers, train, test, strict=True)), "probes", "layer"):
+        probe = make_pipeline(StandardScaler(), LogisticRegression(C=1 / regularization, max_iter=100))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # the last digits of the loss change no accuracy
+            probe.fit(x, dataset.y_train)
+        accuracy = probe.score(x_test, dataset.y_test)
+        error = np.sqrt(accuracy * (1 - accuracy) / len(x_test))
+        found.append((layer, x.shape[1], probe.score(x, dataset.y_train), accuracy, error))
+    return pd.DataFrame(found, columns=["layer", "features", "train", "test", "error"])
+
+
+def _kernels(model, layers):
+    """For each layer the filters (weights, channels) of the convolution that alone feeds it, or None."""
+    fed = {}
+
+    def call(step, *arguments, **_):
+        kind = type(step.operation).__name__
+        if kind in ("Conv2D", "Conv2DTranspose", "DeconvolvedConv2D"):
+            kernel = step.operation.transformed()[0] if kind == "DeconvolvedConv2D" else step.operation.kernel
+            kernel = keras.ops.convert_to_numpy(kernel).astype(float)
+            kernel = np.moveaxis(kernel, 2, 3) if kind == "Conv2DTranspose" else kernel  # whose outputs come third
+            source = kernel.reshape(-1, kernel.shape[-1])
+        else:
+            source = arguments[0] if kind in _CHANNEL_BY_CHANNEL else None
+        fed[step.name] = source
+        return [source] * len(step.node.outputs)
+
+    graph.run(model, [None], call)
+    return [fed[layer] for layer in layers]
+
+
+def _earlier(products, live):
+    """Cosines of each channel with those before it, (channels, channels); NaN elsewhere, and where one does not live."""
+    length = np.sqrt(np.where(live & (np.diag(products) > 0), np.diag(products), np.nan))
+    return np.where(np.tri(len(live), k=-1, dtype=bool), products / np.outer(length, length), np.nan)
+
+
+def _largest(cosines):
+    largest = np.where(np.isnan(cosines), -np.inf, cosines).max(axis=1)
+    return np.where(np.isfinite(largest), largest, np.nan)
+
+
+def _samples(step):
+    return graph.kind(step.operation) in _SAMPLING and max(step.operation.strides) > 1
+
+
+def _at_each_place(step):
+    """The same layer with stride 1, and without its activation."""
+    settings = step.operation.get_config() | {"strides": 1}
+    if "activation" in settings:
+        settings["activation"] = None
+    layer = type(step.operation).from_config(settings)
+    layer.build(step.node.input_tensors[0].shape)
+    layer.set_weights(step.operation.get_weights())
+    return layer
+
+
+def _spectrum(maps, strides):
+    """(energy of maps (n, height, width, channels) by frequency, the share of it that the strides fold)."""
+    height, width = maps.shape[1:3]
+    # padded so that the Nyquist frequency is one of the spectrum's
+    size = [-(-length // (2 * stride)) * 2 * stride for length, stride in zip((height, width), strides, strict=True)]
+    window = (np.hanning(height + 2)[1:-1, None] * np.hanning(width + 2)[1:-1]).astype(np.float32)[..., None]
+    energy = np.zeros((*size, maps.shape[-1]))
+    for one in maps:
+        centred = one - (window * one).sum(axis=(0, 1)) / window.sum()
+        energy += abs(np.fft.fft2(window * centred, size, axes=(0, 1))) ** 2
+    down, across = (
+        # half of what lies on the Nyquist frequency itself; without a stride nothing is folded
+        (1 + np.sign(0.5 / stride - abs(np.fft.fftfreq(length)))) / 2 if stride > 1 else np.ones(length)
+        for length, stride in zip(size, strides, strict=True)
+    )
+    return energy, 1 - np.outer(down, across)
+
+
+def _cells(output, dimension):
+    """Maps averaged over the cells of the finest square grid that leaves at most `dimension` features."""
+    if len(output.shape) != 4:
+        return output
+    _, height, width, count = output.shape
+    side = max(1, min(int(np.sqrt(dimension / count)), height, width))
+    for pattern, length in (("gh,nhwc->ngwc", height), ("gw,nhwc->nhgc", width)):
+        place, edges = np.arange(length), np.arange(side)[:, None] * length / side
+        inside = (place >= np.floor(edges)) & (place < np.ceil(edges + length / side))
+        weights = keras.ops.convert_to_tensor((inside / inside.sum(axis=1, keepdims=True)).astype(np.float32))
+        output = keras.ops.einsum(pattern, weights, output)
+    return output

@@ -1,0 +1,196 @@
+"""Training, looked back on: how what a feature sees changed, and when it settled. Zeiler & Fergus 2013, figure 4."""
+
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from deconvlib import progress
+from deconvlib.backend import keras
+from deconvlib.deconvnet import activations as exemplars
+from deconvlib.deconvnet import features
+from deconvlib.deconvnet import projection as deconvnet
+
+EPOCHS = (0, 1, 2, 5, 10, 20, 30, 40, 64)  # the paper's, and before training
+
+
+class Snapshots(keras.callbacks.Callback):
+    """A callback that keeps copies of the weights at chosen epochs, and at the last: `weights`, {epoch: list of arrays}.
+
+    epochs: how many epochs a copy has been trained for; 0 is before training. folder: where each copy is also saved, as
+    epoch<number>.npz, for `read_snapshots`; a training that begins there anew removes those of another, one that resumes
+    takes them up.
+
+    For model.fit, and for training.fit, where it sees the network within a wrapper that has the same weights.
+    """
+
+    def __init__(self, epochs: tuple[int, ...] = EPOCHS, folder: str | Path | None = None):
+        super().__init__()
+        if any(epoch < 0 or epoch != int(epoch) for epoch in epochs):
+            raise ValueError(f"epochs are whole numbers from 0, before training, on; not {tuple(epochs)}")
+        self.epochs, self.folder = set(epochs), None if folder is None else Path(folder)
+        self.weights, self.trained = {}, None
+
+    def on_train_begin(self, logs=None):
+        self.weights, self.trained = {}, None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if self.trained is not None:
+            return
+        # here, and not where training begins: Keras restores an interrupted training in between
+        self.trained = epoch
+        if self.folder:
+            for number, path in _files(self.folder).items():
+                if number >= epoch:
+                    path.unlink()
+            self.weights = read_snapshots(self.folder) if _files(self.folder) else {}
+        if epoch in self.epochs:
+            self._keep()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.trained = epoch + 1
+        if self.trained in self.epochs:
+            self._keep()
+
+    def on_train_end(self, logs=None):
+        if self.trained is not None and self.trained not in self.weights:
+            self._keep()
+
+    def _keep(self):
+        self.weights[self.trained] = self.model.get_weights()
+        if self.folder:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            np.savez(self.folder / f"epoch{self.trained}.npz", *self.weights[self.trained])
+
+
+def read_snapshots(folder: str | Path) -> dict[int, list[np.ndarray]]:
+    """{epoch: weights} of the copies that `Snapshots` saved in `folder`. Raises FileNotFoundError where there is none."""
+    files = _files(Path(folder))
+    if not files:
+        raise FileNotFoundError(f"no snapshot in {folder}: train with callbacks=(Snapshots(folder=...),) first")
+    found = {}
+    for epoch in sorted(files):
+        with np.load(files[epoch]) as arrays:
+            found[epoch] = [arrays[f"arr_{index}"] for index in range(len(arrays.files))]
+    return found
+
+
+def _files(folder):
+    return {int(path.stem.removeprefix("epoch")): path for path in folder.glob("epoch*.npz") if path.stem[5:].isdigit()}
+
+
+class Evolution(NamedTuple):
+    """The strongest unit of c channels at e epochs.
+
+    epochs: integers (e,). units: exemplars.Units, patches: deconvnet.Patches, of shape (e, c).
+    changed: booleans (e, c), whether another image than at the epoch before is the strongest; False at the first.
+    """
+
+    epochs: np.ndarray
+    units: exemplars.Units
+    patches: deconvnet.Patches
+    changed: np.ndarray
+
+
+def evolution(
+    model: keras.Model, snapshots: dict[int, list[np.ndarray]], images: np.ndarray, layer: str, channels: list[int]
+) -> Evolution:
+    """What excited channels of `layer` most at each snapshot, and its projection. Zeiler & Fergus 2013, figure 4.
+
+    snapshots: {epoch: weights}, from `Snapshots`. images: uint8, or float as the model takes them, (n, height, width,
+    channels); the paper searches all training images. A sudden change of the picture comes from another image being the
+    strongest. The model has its own weights again afterwards, also after an error.
+
+    Raises ValueError for weights of another model, an unknown layer or channel, and what deconvnet.project_units refuses.
+    """
+    _check(model, snapshots)
+    units, patches = [], []
+    with _kept(model):
+        for epoch in progress.steps(sorted(snapshots), f"evolution of {layer}", "epoch"):
+            model.set_weights(snapshots[epoch])
+            every = exemplars.strongest(model, images, [layer], k=1)[layer]
+            wrong = [channel for channel in channels if not 0 <= channel < len(every.image)]
+            if wrong:
+                raise ValueError(f"channel {wrong[0]} is not in layer {layer!r}; its channels are 0 to {len(every.image) - 1}")
+            units.append(exemplars.Units(*(part[list(channels), 0] for part in every)))
+            patches.append(deconvnet.project_units(model, images, layer, units[-1]))
+    units, patches = (type(parts[0])(*map(np.stack, zip(*parts, strict=True))) for parts in (units, patches))
+    changed = np.diff(units.image, axis=0, prepend=units.image[:1]) != 0
+    return Evolution(np.array(sorted(snapshots)), units, patches, changed)
+
+
+class Settling(NamedTuple):
+    """correlation: a row for each layer, a column for each epoch, in [-1, 1]. settled: {layer: epoch}."""
+
+    correlation: pd.DataFrame
+    settled: dict[str, int]
+
+
+def settling(
+    model: keras.Model,
+    snapshots: dict[int, list[np.ndarray]],
+    images: np.ndarray,
+    layers: list[str],
+    threshold: float = 0.9,
+) -> Settling:
+    """When each layer came to answer as it does at the last snapshot.
+
+    correlation: of a channel's activations at a snapshot with those at the last one (Pearson's, over all images and
+    places), meant over the channels; 0 for a channel that was constant then, left out where it is constant in the end.
+    settled: the first epoch from which on that stays at `threshold` or above; it is exact only as far as snapshots are
+    near one another.
+
+    images: as for `evolution`; some dozens are enough for channels with maps. The model has its own weights again
+    afterwards. Raises ValueError for weights of another model, an unknown layer, or a threshold outside (0, 1].
+    """
+    _check(model, snapshots)
+    if not 0 < threshold <= 1:
+        raise ValueError(f"threshold is a correlation in (0, 1], not {threshold}")
+    epochs = sorted(snapshots)
+    read = features.reader(model, layers, features.maps, images.shape[1:])
+    moments = {(layer, epoch): 0.0 for layer in layers for epoch in epochs}
+    with _kept(model):
+        for _, batch in features.batches(model, images, "settling"):
+            last = None
+            for epoch in reversed(epochs):
+                model.set_weights(snapshots[epoch])
+                outputs = [output.reshape(-1, output.shape[-1]).astype(float) for output in read(batch)]
+                last = last or outputs
+                for layer, x, y in zip(layers, outputs, last, strict=True):
+                    ones = np.ones_like(x)
+                    moments[layer, epoch] += np.stack([part.sum(axis=0) for part in (ones, x, y, x * x, y * y, x * y)])
+    table = pd.DataFrame({epoch: [_mean_correlation(*moments[layer, epoch]) for layer in layers] for epoch in epochs}, layers)
+    settled = {}
+    for layer in layers:
+        below = [epoch for epoch in epochs if not table.loc[layer, epoch] >= threshold]
+        settled[layer] = epochs[0] if not below else next((e for e in epochs if e > below[-1]), epochs[-1])
+    return Settling(table.rename_axis(index="layer", columns="epoch"), settled)
+
+
+def _mean_correlation(n, x, y, xx, yy, xy):
+    """Mean over channels of the correlation of x and y, from sums over n values of each."""
+    covariance, own, final = n * xy - x * y, n * xx - x * x, n * yy - y * y
+    varied, lives = own > 1e-9 * n * xx, final > 1e-9 * n * yy
+    correlation = np.divide(covariance, np.sqrt(np.abs(own * final)), out=np.zeros(len(n)), where=varied & lives)
+    return float(correlation[lives].mean()) if lives.any() else np.nan
+
+
+def _check(model, snapshots):
+    if not snapshots:
+        raise ValueError("there is no snapshot; train with callbacks=(Snapshots(),) first")
+    shapes = [weight.shape for weight in model.get_weights()]
+    for epoch, weights in snapshots.items():
+        if [weight.shape for weight in weights] != shapes:
+            raise ValueError(f"the snapshot of epoch {epoch} has weights of another model than {model.name!r}")
+
+
+@contextmanager
+def _kept(model):
+    """The model has its weights again at the end, whatever happens."""
+    weights = model.get_weights()
+    try:
+        yield
+    finally:
+        model.set_weights(weights)

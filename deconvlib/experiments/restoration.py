@@ -1,0 +1,196 @@
+"""Damage to images, and the classical methods made to undo each: what a trained decoder must beat.
+
+Images are float32 (n, height, width, channels) in [0, 1]. "Deconvolution" has an older meaning here, a fourth: finding the
+image that a known blur was applied to (Wiener 1949, Richardson 1972, Lucy 1974).
+"""
+
+import functools
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+from skimage import exposure, restoration
+
+from deconvlib import progress
+from deconvlib.experiments import quality
+
+HOLE = 4  # side in pixels of a square that is missing
+BLUR_NOISE = 0.01  # standard deviation of the noise after a blur: without any, a blur would be undone exactly
+
+
+@dataclass(frozen=True)
+class Damage:
+    """A way to damage images, and the methods made against it.
+
+    unit: of the strength, in words; strength: the one to train for; strengths: from weak to strong, that one third. apply:
+    apply(images, strength, rng) -> images, of `scale` times smaller sides. methods: {name: (method, settings)}, where
+    method(image, strength, setting) -> image takes and returns one (height, width, channels), and the settings are tried.
+    """
+
+    unit: str
+    strength: float
+    strengths: tuple[float, ...]
+    apply: Callable
+    methods: dict
+    scale: int = 1
+
+    def __call__(self, images: np.ndarray, rng: np.random.Generator, strength: float | None = None) -> np.ndarray:
+        """The images damaged and rounded to 8 bits, as a file holds them. strength: None: the one trained for."""
+        damaged = self.apply(images, self.strength if strength is None else strength, rng)
+        return np.round(np.clip(damaged, 0, 1) * 255).astype(np.float32) / np.float32(255)
+
+    def enlarged(self, damaged: np.ndarray) -> np.ndarray:
+        """Damaged images in the size of the originals: each pixel `scale` × `scale` times."""
+        return damaged.repeat(self.scale, axis=1).repeat(self.scale, axis=2)
+
+    def tuned(self, name: str, clean: np.ndarray, seed: int = 0) -> Callable:
+        """A function from damaged images to what method `name` makes of them, with the setting that is best for `clean`.
+
+        Best is the highest mean PSNR after damage of the strength trained for; clean: training images, not those tested on.
+        The function takes (damaged, strength=None), and a setting stays what it is for other strengths.
+        """
+        method, settings = self.methods[name]
+        damaged = self(clean, np.random.default_rng(seed))
+
+        def score(setting):
+            return quality.of_images(_each(method, damaged, self.strength, setting), clean)["PSNR"].mean()
+
+        best = max(settings, key=score)
+        return lambda damaged, strength=None: _each(method, damaged, self.strength if strength is None else strength, best)
+
+
+def _each(method, images, strength, setting):
+    restored = np.stack([method(image, strength, setting) for image in progress.steps(images, "restoring", "image")])
+    restored = restored[..., None] if restored.ndim == 3 else restored  # some methods drop the one channel of a grey image
+    return np.clip(restored, 0, 1).astype(np.float32)
+
+
+def _noise(images, strength, rng):
+    return images + rng.normal(0, strength, images.shape)
+
+
+def _blur(images, strength, rng):
+    blurred = ndimage.gaussian_filter(images, (0, strength, strength, 0), mode="reflect")
+    return _noise(blurred, BLUR_NOISE, rng)
+
+
+def _holes(images, strength, rng):
+    n, height, width, _ = images.shape
+    rows, columns = -(-height // HOLE), -(-width // HOLE)
+    missing = rng.random((n, rows * columns)).argsort(axis=1) < round(strength * rows * columns)
+    missing = missing.reshape(n, rows, columns).repeat(HOLE, axis=1).repeat(HOLE, axis=2)[:, :height, :width]
+    # black is kept for what is missing
+    return np.where(missing[..., None], 0, np.maximum(images, 1 / 255))
+
+
+def _jpeg(images, strength, rng):
+    damaged = np.empty_like(images)
+    for index, image in enumerate(np.round(images * 255).astype(np.uint8)):
+        file = io.BytesIO()
+        Image.fromarray(image if image.shape[2] == 3 else image[..., 0]).save(file, "JPEG", quality=round(strength))
+        damaged[index] = np.asarray(Image.open(file), np.float32).reshape(image.shape) / 255
+    return damaged
+
+
+def _smaller(images, strength, rng):
+    n, height, width, channels = images.shape
+    step = round(strength)
+    return images.reshape(n, height // step, step, width // step, step, channels).mean(axis=(2, 4))
+
+
+def _paler(images, strength, rng):
+    level = rng.uniform(strength / 2, 1 - strength / 2, (len(images), 1, 1, 1))
+    return level + strength * (images - 0.5)
+
+
+def _non_local_means(image, strength, setting):
+    return restoration.denoise_nl_means(
+        image, patch_size=5, patch_distance=6, h=setting * strength, sigma=strength, channel_axis=-1
+    )
+
+
+def _with_border(method):
+    """The method on an image with a reflected border, since it takes what is outside for black, or for the other side."""
+
+    def apply(image, strength, setting):
+        border = min(12, *(side - 1 for side in image.shape[:2]))
+        wide = np.pad(image, ((border, border), (border, border), (0, 0)), mode="reflect")
+        restored = [method(channel, _point_spread(strength), setting) for channel in np.moveaxis(wide, 2, 0)]
+        return np.stack(restored, axis=2)[border:-border, border:-border]
+
+    return apply
+
+
+@functools.cache
+def _point_spread(strength):
+    """The blur of a single point."""
+    radius = int(4 * strength + 0.5)
+    point = np.zeros((2 * radius + 1, 2 * radius + 1))
+    point[radius, radius] = 1
+    return ndimage.gaussian_filter(point, strength)
+
+
+def _biharmonic(image, strength, setting):
+    return restoration.inpaint_biharmonic(image, (image == 0).all(axis=2), channel_axis=-1)
+
+
+def _bicubic(image, strength, setting):
+    size = tuple(side * round(strength) for side in image.shape[1::-1])
+    channels = [Image.fromarray(channel).resize(size, Image.Resampling.BICUBIC) for channel in np.moveaxis(image, 2, 0)]
+    return np.stack([np.asarray(channel) for channel in channels], axis=2)
+
+
+def _stretched(image, strength, setting):
+    low, high = np.percentile(image, (setting, 100 - setting))
+    return exposure.rescale_intensity(image, (low, max(high, low + 1e-3)), (0, 1))
+
+
+DAMAGES = {
+    "noise": Damage(
+        "standard deviation",
+        0.1,
+        (0.03, 0.06, 0.1, 0.15, 0.2),
+        _noise,
+        {"non-local means": (_non_local_means, (0.4, 0.6, 0.8, 1.0))},
+    ),
+    "blur": Damage(
+        "standard deviation, pixels",
+        1.0,
+        (0.5, 0.75, 1.0, 1.5, 2.0),
+        _blur,
+        {
+            "Wiener": (_with_border(restoration.wiener), (0.001, 0.003, 0.01, 0.03)),
+            "Richardson–Lucy": (_with_border(restoration.richardson_lucy), (10, 20, 40)),
+        },
+    ),
+    "holes": Damage("share missing", 0.25, (0.08, 0.15, 0.25, 0.4, 0.55), _holes, {"biharmonic": (_biharmonic, (None,))}),
+    "JPEG": Damage(
+        "quality",
+        10,
+        (30, 20, 10, 7, 5),
+        _jpeg,
+        {
+            "total variation": (
+                lambda image, strength, setting: restoration.denoise_tv_chambolle(image, setting, channel_axis=-1),
+                (0.01, 0.02, 0.04, 0.08, 0.16),
+            )
+        },
+    ),
+    "half size": Damage("times smaller", 2, (2,), _smaller, {"bicubic": (_bicubic, (None,))}, scale=2),
+    "low contrast": Damage(
+        "contrast left",
+        0.3,
+        (0.8, 0.5, 0.3, 0.2, 0.15),
+        _paler,
+        {
+            "percentiles stretched": (_stretched, (0, 1, 3)),
+            "local histograms": (
+                lambda image, strength, setting: exposure.equalize_adapthist(image, clip_limit=setting),
+                (0.003, 0.01, 0.03),
+            ),
+        },
+    ),
+}

@@ -1,0 +1,316 @@
+"""Notebooks + profile -> executed notebooks, a page for each, and an index: the series without a browser.
+
+papermill executes; success is decided here, because papermill calls a dead kernel's cells "completed" and does not see a
+traceback inside a widget.
+"""
+
+import ast
+import contextlib
+import difflib
+import hashlib
+import json
+import os
+import re
+import signal
+import time
+from pathlib import Path
+
+import yaml
+
+from deconvlib.lab import record as report
+
+ROOT = Path(__file__).parents[2]
+
+
+class UserError(Exception):
+    """Something that the user can mend, said in one line."""
+
+
+def run(
+    notebooks: list[str] = (),
+    profile: str = "quick",
+    overrides: dict[str, str] | None = None,
+    out: Path | None = None,
+    fresh: bool = False,
+    folder: Path = ROOT / "notebooks",
+) -> int:
+    """Run the series, or the named part of it, into `out` (reports/<profile>); returns 0, or 1 where a notebook failed.
+
+    notebooks: stems, or the beginning of one ("03"); none for all. profile: a file of `folder`/profiles. overrides:
+    {parameter: value as text}, for every chosen notebook that has it. A notebook that finished here before with the same
+    code, parameters and library is kept, as long as none before it ran anew; `fresh` keeps none. One that fails is marked,
+    its executed copy kept, and the next one runs.
+
+    Raises UserError before anything runs: for an unknown notebook, profile or parameter, a value of another type than the
+    parameter's default, or an `out` in which another run is at work.
+    """
+    paths = choose(sorted(folder.glob("[0-9]*.ipynb")), notebooks)
+    out = Path(out or ROOT / "reports" / profile)
+    parameters = checked_parameters(paths, read_profile(folder, profile), overrides or {})
+    for values in parameters.values():
+        if "run_dir" in values:  # relative: no path of a machine goes into an executed notebook
+            values["run_dir"] = os.path.relpath(out, folder)
+    with alone(out):
+        return _run_all(paths, parameters, profile, out, fresh, sorted(folder.glob("[0-9]*.ipynb")))
+
+
+def _run_all(paths, parameters, profile, out, fresh, series):
+    runs, chosen = [], []
+    for path in series:
+        entry = {"name": path.stem, "title": _title(path), "status": "waiting", "seconds": None, "error": None}
+        earlier = report.read(out / path.stem / "run.json")
+        if path in paths:
+            chosen.append(entry)
+        elif earlier and (out / path.name).exists():  # the page also shows what a run of other notebooks left here
+            entry |= {"status": "earlier", "seconds": earlier["seconds"]}
+        else:
+            continue
+        runs.append(entry)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    rerun = fresh
+    for number, (path, entry) in enumerate(zip(paths, chosen, strict=True), start=1):
+        key, state = fingerprint(path, parameters[path]), out / path.stem / "run.json"
+        state.parent.mkdir(exist_ok=True)
+        label = f"[{number}/{len(paths)}] {path.stem}"
+        earlier = report.read(state)
+        if not rerun and earlier.get("key") == key and (out / path.name).exists():
+            entry |= {"status": "kept", "seconds": earlier["seconds"]}
+            print(f"{label}: kept, finished earlier with the same parameters (--fresh runs it again)", flush=True)
+            continue
+        rerun = True  # later notebooks read what this one writes
+        state.unlink(missing_ok=True)
+        entry["status"] = "running"
+        report.index(out, profile, runs)
+        print(f"{label}: running", flush=True)
+        begun = time.time()
+        try:
+            entry["error"] = execute(path, out, parameters[path])
+            entry["status"] = "failed" if entry["error"] else "done"
+        except KeyboardInterrupt:
+            entry["status"], entry["error"] = "interrupted", "interrupted; run again to continue"
+            raise
+        finally:
+            entry["seconds"] = round(time.time() - begun, 1)
+            report.index(out, profile, runs)
+        if entry["error"]:
+            print(f"{label}: FAILED after {entry['seconds']:.0f} s\n  {entry['error']}", flush=True)
+        else:
+            report.write(state, json.dumps({"key": key, "seconds": entry["seconds"], "parameters": parameters[path]}))
+            print(f"{label}: done in {entry['seconds']:.0f} s", flush=True)
+    report.index(out, profile, runs)
+    print(f"report: {out / 'index.html'}", flush=True)
+    return int(any(entry["status"] == "failed" for entry in runs))
+
+
+def execute(path, out, parameters, echo=True):
+    """None, or what went wrong; leaves <stem>.ipynb and .html, or <stem>.failed.ipynb, in `out`.
+
+    echo: whether what the notebook prints also goes to the terminal.
+    """
+    import nbformat
+    import papermill
+
+    fix_data_folder()
+    part, done, failed = (out / f"{path.stem}{suffix}.ipynb" for suffix in (".part", "", ".failed"))
+    for stale in (done, failed, done.with_suffix(".html")):
+        stale.unlink(missing_ok=True)
+    error = None
+    try:
+        papermill.execute_notebook(
+            path,
+            part,
+            parameters,
+            cwd=path.parent,
+            kernel_name="python3",
+            language="python",
+            progress_bar=False,
+            stdout_file=_Echo() if echo else None,
+            # ipykernel warns at each start that it listens without encryption, and one that is interrupted shows a
+            # traceback of the socket that was closed under it; what goes wrong in a cell comes by papermill
+            extra_arguments=["--log-level=CRITICAL"],
+        )
+    except papermill.PapermillExecutionError as raised:
+        error = f"cell {raised.exec_count}: {raised.ename}: {raised.evalue}"
+    except Exception as raised:  # a dead kernel, a time-out: papermill saves every cell as completed
+        error = f"{type(raised).__name__}: {raised}"
+    if part.exists():
+        notebook = nbformat.read(part, as_version=4)
+        error = error or _hidden_error(notebook)
+        _tidy(notebook)
+        nbformat.write(notebook, part)
+        part.replace(failed if error else done)
+        if not error:
+            report.write(done.with_suffix(".html"), _page(notebook, path.stem))
+    return f"{error}\n  executed copy: {failed.name}" if error else None
+
+
+def fix_data_folder():
+    """Make DECONVLIB_DATA absolute, which is said from where the command is typed: kernels run in the notebooks' folder."""
+    if "DECONVLIB_DATA" in os.environ:
+        os.environ["DECONVLIB_DATA"] = os.path.abspath(os.environ["DECONVLIB_DATA"])
+
+
+class _Echo:
+    """Passes the kernel's printed lines on to the terminal while it runs."""
+
+    def write(self, text):
+        print(*(f"      {line}\n" for line in text.splitlines()), sep="", end="", flush=True)
+
+    def flush(self):
+        pass
+
+
+def _hidden_error(notebook):
+    """The first traceback among cell outputs or in a widget's state, which papermill does not look into."""
+    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    states = notebook.metadata.get("widgets", {}).get("application/vnd.jupyter.widget-state+json", {}).get("state", {})
+    for state in states.values():
+        outputs += state.get("state", {}).get("outputs", [])
+    for output in outputs:
+        if output["output_type"] == "error":
+            return f"in a widget or an output: {output['ename']}: {output['evalue']}"
+    return None
+
+
+def _tidy(notebook):
+    """Without widgets, which need a kernel and the internet, bars of progress, and papermill's record of paths and times."""
+    notebook.metadata.pop("widgets", None)
+    notebook.metadata.pop("papermill", None)
+    for cell in notebook.cells:
+        cell.metadata.pop("papermill", None)
+        if "outputs" in cell:  # a bar of progress rewrites its line, and clears it in the end
+            bars = [output for output in cell.outputs if output.get("name") == "stderr" and "\r" in output["text"]]
+            cell.outputs = [output for output in cell.outputs if output not in bars]
+        for output in cell.get("outputs", []):
+            output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
+
+
+def _page(notebook, title):
+    from nbconvert import HTMLExporter
+    from traitlets.config import Config
+
+    # no script from the internet: without MathJax a formula stays as it was typed
+    config = Config(HTMLExporter={"mathjax_url": "", "require_js_url": "", "jquery_url": "", "widget_renderer_url": ""})
+    config.CoalesceStreamsPreprocessor.enabled = True
+    return HTMLExporter(config=config).from_notebook_node(notebook, {"metadata": {"name": title}})[0]
+
+
+def choose(paths, wanted):
+    stems = [path.stem for path in paths]
+    if not paths:
+        raise UserError("there are no notebooks here")
+    unknown = [name for name in wanted if not any(stem.startswith(name) for stem in stems)]
+    if unknown:
+        raise UserError(f"notebook {not_known(unknown[0], stems)}")
+    return [path for path in paths if not wanted or any(path.stem.startswith(name) for name in wanted)]
+
+
+def read_profile(folder, profile):
+    """{notebook's stem, or "all": {parameter: value}}; its names are checked against every notebook there is."""
+    path = folder / "profiles" / f"{profile}.yaml"
+    if not path.exists():
+        raise UserError(f"profile {not_known(profile, sorted(file.stem for file in path.parent.glob('*.yaml')))}")
+    sections = read_yaml(path) or {}
+    defaults = {file.stem: read_defaults(file) for file in sorted(folder.glob("[0-9]*.ipynb"))}
+    defaults["all"] = {name: None for known in defaults.values() for name in known}
+    for notebook, values in sections.items():
+        if notebook not in defaults:
+            raise UserError(f"{path.name}: notebook {not_known(notebook, list(defaults))}")
+        for name in values or {}:
+            if name not in defaults[notebook]:
+                raise UserError(f"{path.name}: {notebook}: parameter {not_known(name, sorted(defaults[notebook]))}")
+    return sections
+
+
+def read_yaml(path):
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise UserError(f"{path.name} is not YAML: {error}") from error
+
+
+def checked_parameters(paths, sections, overrides):
+    """{path: {parameter: value}}: the profile's, then the overrides. Each must be known, and of its default's type."""
+    defaults = {path: read_defaults(path) for path in paths}
+    everywhere = sections.get("all") or {}
+    for name in overrides:
+        if not any(name in known for known in defaults.values()):
+            raise UserError(f"parameter {not_known(name, sorted({name for known in defaults.values() for name in known}))}")
+    values = {}
+    for path, known in defaults.items():
+        own = sections.get(path.stem) or {}
+        given = {name: value for name, value in (everywhere | own | overrides).items() if name in known}
+        values[path] = {name: _typed(path.stem, name, value, known[name]) for name, value in given.items()}
+        values[path] |= {"run_dir": None} if "run_dir" in known else {}
+    return values
+
+
+def read_defaults(path):
+    """{parameter: default} of a notebook's tagged cell, without running it."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    tagged = [cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
+    if len(tagged) != 1:
+        raise UserError(f"{path.stem} has {len(tagged)} cells tagged 'parameters'; it needs one")
+    body = ast.parse("".join(tagged[0]["source"])).body
+    return {statement.targets[0].id: ast.literal_eval(statement.value) for statement in body}
+
+
+def _typed(notebook, name, value, default):
+    """The value as the type of the parameter's default. Text, from a command line, is read as that type."""
+    wanted = type(default)
+    if isinstance(value, str) and wanted is not str:
+        if value.lower() in ("none", "null", ""):
+            value = None
+        elif value.lower() in ("true", "false"):
+            value = value.lower() == "true"
+        else:
+            with contextlib.suppress(ValueError, SyntaxError):
+                value = ast.literal_eval(value)
+    if default is None or (value is None and wanted is str):  # None stands for "not given"
+        return value
+    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not wanted:
+        raise UserError(
+            f"{notebook}: parameter {name!r} is {value!r}, a {type(value).__name__}; it must be a {wanted.__name__} "
+            f"like {default!r}"
+        )
+    return value
+
+
+def not_known(name, known):
+    near = difflib.get_close_matches(str(name), known, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else "."
+    return f"{str(name)!r} is not known{hint} Known: {', '.join(map(str, known))}"
+
+
+def fingerprint(path, parameters):
+    """A text that changes with the notebook's code, its parameters, the library and the backend."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    library = [file.read_text(encoding="utf-8") for file in sorted(Path(__file__).parents[1].rglob("*.py"))]
+    told = json.dumps([code, parameters, library, os.environ.get("KERAS_BACKEND", "tensorflow")], sort_keys=True)
+    return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
+
+
+def _title(path):
+    match = re.search(r'"# (.+?)(?:\\n)?"', path.read_text(encoding="utf-8"))
+    return match.group(1) if match else path.stem
+
+
+@contextlib.contextmanager
+def alone(out):
+    """Makes the folder `out`. Two runs into one would mix their results: the second is refused."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write into {out}: {error.strerror}") from error
+    lock = out / ".running"
+    with contextlib.suppress(OSError, ValueError):
+        os.kill(int(lock.read_text()), 0)  # raises where that process has ended, killed perhaps
+        raise UserError(f"another run is at work in {out} (process {lock.read_text()})")
+    lock.write_text(str(os.getpid()))
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)

@@ -1,0 +1,223 @@
+"""Hyperparameters -> keras.Model from images to images: an encoder, and a decoder that restores the resolution.
+
+What models.classifier is to a label, these are to pixels. Models take float32 images in [0, 1] and rescale them themselves.
+"""
+
+import functools
+import itertools
+import math
+from typing import NamedTuple
+
+from deconvlib.backend import keras
+from deconvlib.networks import classifier as models
+from deconvlib.networks import network_deconvolution as layers
+from deconvlib.networks import upsampling as operators
+
+ops = keras.ops
+NEAR = 9  # pixels, side of the square around a missing pixel whose mean is its first guess
+
+
+def encoder_decoder(
+    image_shape: tuple[int, int, int],
+    channels: int,
+    filters: tuple[int | tuple[int, ...], ...] = (32, 64),
+    decoder: str = "transposed",
+    decoder_kernel_size: int | None = None,
+    skips: bool = True,
+    correction: bool = False,
+    holes: bool = False,
+    scale: int = 1,
+    normalization: str = "none",
+    seed: int = 0,
+) -> keras.Model:
+    """A model from images to maps of `channels` values a pixel: each stage halves the map, each step of the decoder undoes one.
+
+    filters: channels of each stage; a stage is a 3 × 3 convolution and ReLU, several where it is a tuple, then a 2 × 2 max
+        pooling. After the last pooling the last stage's convolutions come once more. Then the decoder mirrors the stages: a
+        step of `decoder`, what the stage gave before its pooling where there are `skips` (Ronneberger et al. 2015), a
+        convolution.
+    decoder: one of operators.OPERATORS; "unpooling" by the switches of the pooling that it undoes (Noh et al. 2015).
+    decoder_kernel_size: None: 4 for "transposed", whose copies then overlap evenly; 3 for the others.
+    correction: the channels are added to the image's own, enlarged `scale` times, so that the model learns the difference
+        (Zhang et al. 2017); needs as many channels as the image has, and begins as the image itself. scale: 1, or 2, 4, ...:
+        the maps are so many times as high and wide as the image.
+    holes: pixels that are black in all channels are missing. The model sees the mean of what is known near them in their
+        place (normalized convolution: Knutsson & Westin 1993) and which they are; the correction is added to these alone.
+    normalization: "none"; "batch": a batch normalization after each convolution; "deconvolution_and_batch": that, and each
+        convolution sees decorrelated patches (Ye et al. 2020), but those of `decoder` don't. seed: of the initial weights
+        (Glorot uniform).
+
+    Raises ValueError for a name or number that cannot work, sides that don't halve so often among them.
+    """
+    models.known("decoder", decoder, operators.OPERATORS)
+    models.known("normalization", normalization, ("none", "batch", "deconvolution_and_batch"))
+    stages = models.stages_of(filters)
+    models.check_positive("filters and channels", *itertools.chain(*stages), channels)
+    _check_halves(image_shape, stages)
+    if scale < 1 or scale & (scale - 1):
+        raise ValueError(f"scale must be a power of 2, not {scale}")
+    if correction and channels != image_shape[2]:
+        raise ValueError(f"correction adds to the image's {image_shape[2]} channels, not to {channels}")
+    if holes and (not correction or scale > 1):
+        raise ValueError("holes needs correction=True and scale=1: what is not missing stays as it is")
+    seeds = models.seeds_of(seed)
+    decoder_kernel_size = decoder_kernel_size or (4 if decoder == "transposed" else 3)
+    convolution = layers.DeconvolvedConv2D if normalization == "deconvolution_and_batch" else keras.layers.Conv2D
+
+    def finish(x):
+        x = keras.layers.BatchNormalization(momentum=0.9)(x) if normalization != "none" else x
+        return keras.layers.ReLU()(x)
+
+    def convolve(x, *widths):
+        for width in widths:
+            initializer = keras.initializers.GlorotUniform(next(seeds))
+            x = finish(convolution(width, 3, padding="same", kernel_initializer=initializer)(x))
+        return x
+
+    def finer(x, width, maps=None):
+        layer = _finer(decoder, width, decoder_kernel_size, next(seeds))
+        return finish(layer([x, maps] if decoder == "unpooling" and maps is not None else x))
+
+    images = x = begun = keras.Input(image_shape, name="images")
+    if holes:
+        missing = ops.cast(ops.equal(ops.max(images, axis=-1, keepdims=True), 0), images.dtype)
+        near = functools.partial(ops.average_pool, pool_size=NEAR, strides=1, padding="same")
+        # nothing known near by: black, as it is
+        begun = images + missing * near(images) / ops.maximum(near(1 - missing), 1e-6)
+        x = keras.layers.Concatenate()([begun, missing])
+    x = keras.layers.Rescaling(2.0, offset=-1.0, name="rescale")(x)
+    kept = []
+    for widths in stages:
+        x = convolve(x, *widths)
+        kept.append(x)
+        x = keras.layers.MaxPooling2D(2)(x)
+    x = convolve(x, *stages[-1])
+    ends = [widths[-1] for widths in stages]
+    for below, maps in zip((ends[0], *ends)[-2::-1], reversed(kept), strict=False):
+        x = finer(x, below, maps)
+        x = keras.layers.Concatenate()([x, maps]) if skips else x
+        x = convolve(x, below)
+    for _ in range(int(math.log2(scale))):
+        x = finer(x, ends[0])
+    initializer = "zeros" if correction else keras.initializers.GlorotUniform(next(seeds))
+    x = keras.layers.Conv2D(channels, 3, padding="same", kernel_initializer=initializer, name="pixels")(x)
+    if correction:
+        x = x * missing if holes else x
+        # bilinear: what the difference is from should have no corners of its own
+        enlarged = keras.layers.UpSampling2D(scale, interpolation="bilinear")(begun) if scale > 1 else begun
+        x = keras.layers.Add(name="corrected")([enlarged, x])
+    return keras.Model(images, x, name="encoder_decoder")
+
+
+class Variational(NamedTuple):
+    """The parts of a variational auto-encoder, which share their weights.
+
+    whole: images (and one-hot classes) -> reconstructions; this one is trained. encoder: images -> means of the code,
+    (n, code). decoder: codes (and one-hot classes) -> images.
+    """
+
+    whole: keras.Model
+    encoder: keras.Model
+    decoder: keras.Model
+
+
+def variational(
+    image_shape: tuple[int, int, int],
+    code: int = 32,
+    filters: tuple[int, ...] = (32, 64),
+    decoder: str = "transposed",
+    num_classes: int = 0,
+    divergence_weight: float = 0.01,
+    seed: int = 0,
+) -> Variational:
+    """A variational auto-encoder: a code of `code` numbers, normal with mean 0 and deviation 1, from which images are decoded.
+
+    Trained with the mean squared error, to which `divergence_weight` × the code's Kullback–Leibler divergence from that
+    normal distribution, in nats a pixel value, is added: the weight is 2 σ² where pixels have a normal deviation σ from what
+    is decoded (Kingma & Welling 2014). filters: channels of each stage, a convolution of stride 2 each; the decoder mirrors
+    them by steps of `decoder`, one of operators.OPERATORS ("unpooling" has no switches here). num_classes: above 0 the decoder
+    is also told the class, as one-hot (n, num_classes), the second input (Kingma et al. 2014).
+
+    Raises ValueError for a name or number that cannot work.
+    """
+    models.known("decoder", decoder, operators.OPERATORS)
+    models.check_positive("code and filters", code, *filters)
+    _check_halves(image_shape, filters)
+    if not divergence_weight >= 0:
+        raise ValueError(f"divergence_weight must be 0 or more, not {divergence_weight}")
+    seeds = models.seeds_of(seed)
+
+    def weights():
+        return {"kernel_initializer": keras.initializers.GlorotUniform(next(seeds))}
+
+    images = keras.Input(image_shape, name="images")
+    x = keras.layers.Rescaling(2.0, offset=-1.0, name="rescale")(images)
+    for width in filters:
+        x = keras.layers.Conv2D(width, 4, strides=2, padding="same", activation="relu", **weights())(x)
+    smallest = x.shape[1:]
+    x = keras.layers.Flatten()(x)
+    mean = keras.layers.Dense(code, **weights(), name="mean")(x)
+    log_variance = keras.layers.Dense(code, **weights(), name="log_variance")(x)
+
+    codes = keras.Input((code,), name="codes")
+    classes = [keras.Input((num_classes,), name="classes")] if num_classes else []
+    x = keras.layers.Concatenate()([codes, *classes]) if classes else codes
+    x = keras.layers.Dense(math.prod(smallest), activation="relu", **weights())(x)
+    x = keras.layers.Reshape(smallest)(x)
+    for width in (filters[0], *filters)[-2::-1]:
+        x = _finer(decoder, width, 4, next(seeds), activation="relu")(x)
+    pixels = keras.layers.Conv2D(image_shape[2], 3, padding="same", activation="sigmoid", **weights())(x)
+    decoding = keras.Model([codes, *classes], pixels, name="decoder")
+
+    drawn = Sampling(divergence_weight / math.prod(image_shape), seed=seed, name="sampling")([mean, log_variance])
+    given = [keras.Input((num_classes,), name="classes")] if num_classes else []
+    whole = keras.Model([images, *given], decoding([drawn, *given]), name="variational")
+    return Variational(whole, keras.Model(images, mean, name="means"), decoding)
+
+
+@keras.saving.register_keras_serializable(package="deconvlib")
+class Sampling(keras.layers.Layer):
+    """A draw from the normal distribution of [mean, logarithm of the variance], each (n, code); the mean when not training.
+
+    Adds weight × the mean over n of its Kullback–Leibler divergence from mean 0 and variance 1 to the loss. Kingma & Welling
+    2014, equation 10 and appendix B.
+    """
+
+    def __init__(self, weight, seed=None, **settings):
+        super().__init__(**settings)
+        self.weight, self.seed = weight, seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def get_config(self):
+        return super().get_config() | {"weight": self.weight, "seed": self.seed}
+
+    def compute_output_shape(self, input_shape):
+        return input_shape[0]
+
+    def call(self, inputs, training=False):
+        mean, log_variance = inputs
+        divergence = 0.5 * ops.sum(ops.square(mean) + ops.exp(log_variance) - log_variance - 1, axis=1)
+        self.add_loss(self.weight * ops.mean(divergence))
+        if not training:
+            return mean
+        noise = keras.random.normal(ops.shape(mean), seed=self.seed_generator)
+        return mean + ops.exp(0.5 * log_variance) * noise
+
+
+def _finer(decoder, width, kernel_size, seed, **settings):
+    """The layer of operators.OPERATORS that doubles height and width."""
+    initializer = keras.initializers.GlorotUniform(seed)
+    initializer = operators.ICNR(initializer) if decoder == "subpixel" else initializer
+    made = operators.OPERATORS[decoder]
+    return made(width, kernel_size, strides=2, padding="same", kernel_initializer=initializer, **settings)
+
+
+def _check_halves(image_shape, filters):
+    height, width, _ = image_shape
+    times = len(filters)
+    if height % 2**times or width % 2**times:
+        fits = next(n for n in range(times, -1, -1) if not (height % 2**n or width % 2**n))
+        raise ValueError(
+            f"images of {height} × {width} cannot be halved {times} times: use {fits} stages of filters, or sides that are "
+            f"multiples of {2**times}"
+        )
