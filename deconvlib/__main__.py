@@ -5,21 +5,22 @@ import logging
 import sys
 from pathlib import Path
 
-from deconvlib.lab import run as batch
-from deconvlib.lab import sweep
+from deconvlib.lab.parameters import UserError
+from deconvlib.lab.run import run
+from deconvlib.lab.sweep import sweep
 
 
 def main(arguments=None) -> int:
     parser = argparse.ArgumentParser(prog="python -m deconvlib", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    run = commands.add_parser("run", help="run the series, or some of it, and write a report")
-    run.add_argument("notebooks", nargs="*", help="names, or their beginnings: 03; all where none is given")
-    run.add_argument("--profile", default="quick", help="a file of notebooks/profiles, without .yaml (default: quick)")
-    run.add_argument(
+    series = commands.add_parser("run", help="run the series, or some of it, and write a report")
+    series.add_argument("notebooks", nargs="*", help="names, or their beginnings: 03; all where none is given")
+    series.add_argument("--profile", default="quick", help="a file of notebooks/profiles, without .yaml (default: quick)")
+    series.add_argument(
         "-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="set a parameter wherever it occurs"
     )
-    run.add_argument("--out", type=Path, help="folder of the results (default: reports/PROFILE)")
-    run.add_argument("--fresh", action="store_true", help="run also what finished earlier with the same parameters")
+    series.add_argument("--out", type=Path, help="folder of the results (default: reports/PROFILE)")
+    series.add_argument("--fresh", action="store_true", help="run also what finished earlier with the same parameters")
     grid = commands.add_parser("sweep", help="run a grid of notebooks and parameters, here or on a Dask cluster")
     grid.add_argument("grid", type=Path, help="a YAML file, as in notebooks/grids")
     where = grid.add_mutually_exclusive_group()
@@ -30,9 +31,9 @@ def main(arguments=None) -> int:
     given = parser.parse_args(arguments)
     try:
         if given.command == "sweep":
-            return sweep.sweep(given.grid, given.scheduler, given.workers, given.out, given.failed)
-        return batch.run(given.notebooks, given.profile, dict(given.p), given.out, given.fresh)
-    except batch.UserError as error:
+            return sweep(given.grid, given.scheduler, given.workers, given.out, given.failed)
+        return run(given.notebooks, given.profile, dict(given.p), given.out, given.fresh)
+    except UserError as error:
         print(f"deconvlib: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -75,33 +75,49 @@ def vjp(function, x):
     raise RuntimeError(f"Keras backend {NAME!r} has no gradients; use tensorflow, jax or torch")
 
 
-def compiled(function, model, *shapes):
-    """`function` of float32 arrays as one compiled program; takes NumPy arrays and returns a list of them.
+class compiled:
+    """`function` of float32 arrays as one compiled program; called with NumPy arrays, it returns a list of them.
 
     shapes: of each argument without the first axis, the batch, which may have any length. function: tensors -> a tensor
     or several of the length of the last argument, in operations of keras.ops and of `model`, whose weights are read anew
     at each call.
     """
-    if NAME == "tensorflow":
-        specs = [tensorflow.TensorSpec((None, *shape), "float32") for shape in shapes]
-        # traced here and once: TensorFlow warns of a function that is made again for each layer as it is of retracing
-        program = tensorflow.function(function, input_signature=specs).get_concrete_function()
 
-        def run(*arguments):
-            return program(*(tensorflow.constant(array, "float32") for array in arguments))
-    elif NAME == "jax":
-        # captured by a compiled function, weights would stay what they were
-        program = jax.jit(lambda weights, *arguments: _with_weights(model, weights, function, arguments))
+    def __init__(self, function, model, *shapes):
+        if NAME == "tensorflow":
+            specs = [tensorflow.TensorSpec((None, *shape), "float32") for shape in shapes]
+            # traced here and once: TensorFlow warns of a function that is made again for each layer as it is of retracing
+            program = tensorflow.function(function, input_signature=specs).get_concrete_function()
+            self.begin = lambda *arguments: program(*(tensorflow.constant(array, "float32") for array in arguments))
+        elif NAME == "jax":
+            # captured by a compiled function, weights would stay what they were
+            program = jax.jit(lambda weights, *arguments: _with_weights(model, weights, function, arguments))
 
-        def run(*arguments):
-            outputs = program([variable.value for variable in model.variables], *map(_lengthened, arguments))
-            return jax.tree.map(lambda output: output[: len(arguments[-1])], outputs)
-    else:
+            def begin(*arguments):
+                outputs = program([variable.value for variable in model.variables], *map(_lengthened, arguments))
+                return jax.tree.map(lambda output: output[: len(arguments[-1])], outputs)
 
-        def run(*arguments):
-            return function(*(keras.ops.convert_to_tensor(array) for array in arguments))
+            self.begin = begin
+        else:
+            self.begin = lambda *arguments: function(*(keras.ops.convert_to_tensor(array) for array in arguments))
 
-    return lambda *arguments: [keras.ops.convert_to_numpy(output) for output in keras.tree.flatten(run(*arguments))]
+    def __call__(self, *arguments):
+        return _arrays(self.begin(*arguments))
+
+
+def fetched(begun):
+    """(key, arrays) for each (key, what `compiled.begin` gave): a GPU begins the next one before the last one is fetched."""
+    last = None
+    for one in begun:
+        if last:
+            yield last[0], _arrays(last[1])
+        last = one
+    if last:
+        yield last[0], _arrays(last[1])
+
+
+def _arrays(outputs):
+    return [keras.ops.convert_to_numpy(output) for output in keras.tree.flatten(outputs)]
 
 
 def _lengthened(array):
@@ -113,6 +129,17 @@ def _lengthened(array):
 def _with_weights(model, weights, function, arguments):
     with keras.StatelessScope(state_mapping=list(zip(model.variables, weights, strict=True))):
         return function(*arguments)
+
+
+def with_way_back(function, back):
+    """`function` of one tensor, whose derivative is `back` instead: back(x, signal) -> the signal at x."""
+
+    @keras.ops.custom_gradient
+    def apply(x):
+        # TensorFlow and JAX pass the signal by position, Torch by name
+        return function(x), lambda *signal, upstream=None: back(x, signal[0] if upstream is None else upstream)
+
+    return apply
 
 
 def full_precision():

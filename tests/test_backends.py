@@ -12,49 +12,49 @@ PROGRAM = """
 import sys
 import numpy as np
 import pytest
-from deconvlib.experiments import channels as architecture, occlusion as diagnostics, evolution
-from deconvlib.data import loading as data
-from deconvlib.deconvnet import projection as deconvnet, activations as exemplars
-from deconvlib.networks import network_deconvolution as layers, classifier as models, upsampling as operators
-from deconvlib.training import fit as training
+from deconvlib import data, deconvnet, experiments, networks, training
+
+
+
+
 digits = data.load("digits")
-model = models.classifier(digits.image_shape, digits.num_classes, filters=(8, 8), normalization="batch")
+model = networks.classifier(digits.image_shape, digits.num_classes, filters=(8, 8), normalization="batch")
 rng = np.random.default_rng(0)  # the backends draw their own initial weights
 weights = [rng.normal(scale=0.3, size=weight.shape) for weight in model.weights]
 names = [weight.name for weight in model.weights]
 model.set_weights([abs(w) + 0.1 if name == "moving_variance" else w for w, name in zip(weights, names, strict=True)])
 images = digits.x_test[:8]
-channel = int(np.argmax(exemplars.strongest(model, images, ["relu2"], k=1)["relu2"].activation[:, 0]))
+channel = int(np.argmax(deconvnet.strongest(model, images, ["relu2"], k=1)["relu2"].activation[:, 0]))
 found = [deconvnet.project(model, images, "relu2", channel, rule) for rule in deconvnet.RULES]
 found.append(deconvnet.project(model, images, "relu2", channel, switches=False))
-units = exemplars.strongest(model, images, ["relu1"], k=2)["relu1"]
+units = deconvnet.strongest(model, images, ["relu1"], k=2)["relu1"]
 found += [units.activation, deconvnet.project_units(model, images, "relu1", units).projections]
-units = exemplars.strongest(model, images, ["relu2"], k=8)["relu2"]  # of the same images
+units = deconvnet.strongest(model, images, ["relu2"], k=8)["relu2"]  # of the same images
 found += [deconvnet.project_units(model, images, "relu2", units, rule).projections for rule in ("deconvnet", "guided")]
 if sys.argv[2] == "torch":
     np.savez(sys.argv[1], *found)
     sys.exit("tensorflow" in sys.modules)
 labels = digits.y_test[:8]
-occluded = diagnostics.occlusion(model, images, labels, "relu2", size=3)
-found += [occluded.activation, occluded.probability, diagnostics.agreement(model, images, occluded)["rank"].fillna(0)]
-found.append(diagnostics.invariance(model, images[:2], labels[:2], ["relu1"])[["distance", "probability"]])
+occluded = experiments.occlusion.measure(model, images, labels, "relu2", size=3)
+found += [occluded.activation, occluded.probability, experiments.occlusion.agreement(model, images, occluded)["rank"].fillna(0)]
+found.append(experiments.invariance.measure(model, images[:2], labels[:2], ["relu1"])[["distance", "probability"]])
 parts = {"centre": np.tile([2, 2, 5, 5], (8, 1))}
-found.append(diagnostics.correspondence(model, images, parts, ["relu2"])[["delta", "random"]])
+found.append(experiments.correspondence.measure(model, images, parts, ["relu2"])[["delta", "random"]])
 snapshots = {0: [w * 0.9 for w in model.get_weights()], 3: model.get_weights()}
-found.append(evolution.settling(model, snapshots, images, ["relu1", "dense1"]).correlation)
-found.append(evolution.evolution(model, snapshots, images, "relu1", [2, 3]).patches.projections)
-found.append(architecture.channels(model, images)[["peak", "firing", "rms"]])
-history = training.fit(model, digits, epochs=2, gradient_norms=True, augmentation=models.augmentation(flip=False))
+found.append(experiments.evolution.settling(model, snapshots, images, ["relu1", "dense1"]).correlation)
+found.append(experiments.evolution.measure(model, snapshots, images, "relu1", [2, 3]).patches.projections)
+found.append(experiments.channels.measure(model, images)[["peak", "firing", "rms"]])
+history = training.fit(model, digits, epochs=2, gradient_norms=True, augmentation=training.augmentation(flip=False))
 training.evaluate(model, digits)
 maps = rng.normal(size=(2, 4, 5, 2)).astype(np.float32)
-for operator in operators.OPERATORS.values():
+for operator in networks.OPERATORS.values():
     layer = operator(3, 3, strides=2, padding="same")
     layer.build(maps.shape)
     layer.set_weights([rng.normal(size=weight.shape) for weight in layer.weights])
     found.append(layer(maps))
 if sys.argv[2] == "jax":  # on a GPU the iterations would lose their way in TF32
     import jax
-    assert "HIGHEST" in str(jax.make_jaxpr(layers.inverse_square_root)(np.eye(3, dtype=np.float32)))
+    assert "HIGHEST" in str(jax.make_jaxpr(networks.network_deconvolution.inverse_square_root)(np.eye(3, dtype=np.float32)))
 model.save(sys.argv[1] + ".keras")
 np.savez(sys.argv[1], *(np.asarray(array, float) for array in found), loss=history["loss"])
 sys.exit(("tensorflow" in sys.modules) != (sys.argv[2] == "tensorflow"))

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 from nbclient import NotebookClient
 
-from deconvlib import figures as plots
+from deconvlib import data, deconvnet, experiments, figures, networks, training
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (12, 8, 8, 3), np.uint8)
@@ -58,48 +58,54 @@ COMPARED = pd.DataFrame(
 BINS = pd.DataFrame({"confidence": [0.5, 0.9], "accuracy": [0.4, 0.9], "count": [3, 5]})
 
 EVERY = {
-    "forest": lambda: plots.forest(COMPARED),
-    "covariances": lambda: plots.covariances([np.eye(4), -np.eye(4)], ["before", "after"]),
-    "learning_curves": lambda: plots.learning_curves({"a": np.array([[0.1, 0.3], [0.2, 0.4]]), "b": np.array([[0.2, 0.2]])}),
-    "image_sheet": lambda: plots.image_sheet(IMAGES, titles=[str(i) for i in range(12)], columns=5, caption="as they are"),
-    "class_sheet": lambda: plots.class_sheet(IMAGES, np.arange(12) % 3, ("a", "b", "c"), per_class=5),
-    "class_sizes": lambda: plots.class_sizes({"all": np.array([5, 3]), "few": np.array([1, 1])}, ("a", "b")),
-    "channel_histograms": lambda: plots.channel_histograms(IMAGES),
-    "grey channel_histograms": lambda: plots.channel_histograms(IMAGES[..., :1]),
-    "image_pairs": lambda: plots.image_pairs(IMAGES[:2], IMAGES[2:4], ["0.99", "0.98"], "training", "test"),
-    "no image_pairs": lambda: plots.image_pairs(IMAGES[:0], IMAGES[:0], [], "training", "test"),
-    "architecture": lambda: plots.architecture(TABLE),
-    "curves": lambda: plots.curves({"one": HISTORY, "other": HISTORY}),
-    "gradient_norms": lambda: plots.gradient_norms(HISTORY),
-    "confusion": lambda: plots.confusion(np.array([[3, 1], [0, 0]]), ("a", "b")),
-    "calibration": lambda: plots.calibration(BINS, 0.05),
-    "mistakes": lambda: plots.mistakes(IMAGES[:3], [0, 1, 0], [1, 0, 1], [0.9, 0.8, 0.7], ("a", "b")),
-    "matrix_of_operator": lambda: plots.matrix_of_operator(RNG.normal(size=(4, 9))),
-    "arrays": lambda: plots.arrays([np.eye(2), np.eye(3)], ["two", "three"]),
-    "switches": lambda: plots.switches(IMAGES[:2], RNG.random((2, 8, 8)), RNG.random((2, 8, 8)) > 0.7),
-    "gallery": lambda: plots.gallery(RNG.random((3, 5, 4, 4, 1)), RNG.normal(size=(3, 5, 4, 4, 1)), ["a", "b", "c"]),
-    "projections": lambda: plots.projections(IMAGES[:2], {"deconvnet": RNG.normal(size=(2, 8, 8, 3))}),
-    "cascade": lambda: plots.cascade(CASCADE),
-    "deletion_and_insertion": lambda: plots.deletion_and_insertion({"random": CURVE}, {"random": CURVE}),
-    "localization": lambda: plots.localization(LOCATED),
-    "evolution": lambda: plots.evolution([0, 2], *RNG.random((2, 2, 3, 8, 8, 3)), ["a", "b", "c"], np.eye(2, 3) > 0),
-    "settling": lambda: plots.settling(
+    "forest": lambda: experiments.statistics.forest(COMPARED),
+    "covariances": lambda: networks.network_deconvolution.covariances([np.eye(4), -np.eye(4)], ["before", "after"]),
+    "learning_curves": lambda: training.learning_curves({"a": np.array([[0.1, 0.3], [0.2, 0.4]]), "b": np.array([[0.2, 0.2]])}),
+    "image_sheet": lambda: figures.image_sheet(IMAGES, titles=[str(i) for i in range(12)], columns=5, caption="as they are"),
+    "class_sheet": lambda: data.class_sheet(IMAGES, np.arange(12) % 3, ("a", "b", "c"), per_class=5),
+    "class_sizes": lambda: data.class_sizes({"all": np.array([5, 3]), "few": np.array([1, 1])}, ("a", "b")),
+    "channel_histograms": lambda: data.channel_histograms(IMAGES),
+    "grey channel_histograms": lambda: data.channel_histograms(IMAGES[..., :1]),
+    "image_pairs": lambda: data.image_pairs(IMAGES[:2], IMAGES[2:4], ["0.99", "0.98"], "training", "test"),
+    "no image_pairs": lambda: data.image_pairs(IMAGES[:0], IMAGES[:0], [], "training", "test"),
+    "architecture": lambda: networks.architecture(TABLE),
+    "curves": lambda: training.curves({"one": HISTORY, "other": HISTORY}),
+    "gradient_norms": lambda: training.gradient_norms(HISTORY),
+    "confusion": lambda: training.confusion(np.array([[3, 1], [0, 0]]), ("a", "b")),
+    "calibration": lambda: training.calibration(BINS, 0.05),
+    "mistakes": lambda: training.mistakes(IMAGES[:3], [0, 1, 0], [1, 0, 1], [0.9, 0.8, 0.7], ("a", "b")),
+    "matrix_of_operator": lambda: networks.summary.matrix_of_operator(RNG.normal(size=(4, 9))),
+    "arrays": lambda: networks.summary.arrays([np.eye(2), np.eye(3)], ["two", "three"]),
+    "switches": lambda: deconvnet.figures.switches(IMAGES[:2], RNG.random((2, 8, 8)), RNG.random((2, 8, 8)) > 0.7),
+    "gallery": lambda: deconvnet.gallery(RNG.random((3, 5, 4, 4, 1)), RNG.normal(size=(3, 5, 4, 4, 1)), ["a", "b", "c"]),
+    "projections": lambda: deconvnet.figures.projections(IMAGES[:2], {"deconvnet": RNG.normal(size=(2, 8, 8, 3))}),
+    "cascade": lambda: experiments.randomization.figure(CASCADE),
+    "deletion_and_insertion": lambda: experiments.deletion.figure({"random": CURVE}, {"random": CURVE}),
+    "localization": lambda: experiments.localization.figure(LOCATED),
+    "evolution": lambda: experiments.evolution.figure(
+        [0, 2], *RNG.random((2, 2, 3, 8, 8, 3)), ["a", "b", "c"], np.eye(2, 3) > 0
+    ),
+    "settling": lambda: experiments.evolution.settling_figure(
         pd.DataFrame({0: [0.5, np.nan], 4: [1.0, 1.0]}, ["conv1", "conv2"]), {"conv1": 4, "conv2": 4}
     ),
-    "invariance": lambda: plots.invariance(MOVED, ["cat", "dog"]),
-    "occlusion": lambda: plots.occlusion(IMAGES[:2], OCCLUDED, RNG.normal(size=(2, 8, 8, 3)), ["a", "b"], ("cat", "dog")),
-    "agreement": lambda: plots.agreement(AGREED),
-    "correspondence": lambda: plots.correspondence(PARTS),
-    "probes": lambda: plots.probes(PROBED),
-    "tiles": lambda: plots.tiles(IMAGES, columns=5, caption="as they are"),
-    "no tiles": lambda: plots.tiles(IMAGES[:0]),
-    "feature": lambda: plots.feature(
+    "invariance": lambda: experiments.invariance.figure(MOVED, ["cat", "dog"]),
+    "occlusion": lambda: experiments.occlusion.figure(
+        IMAGES[:2], OCCLUDED, RNG.normal(size=(2, 8, 8, 3)), ["a", "b"], ("cat", "dog")
+    ),
+    "agreement": lambda: experiments.occlusion.agreement_figure(AGREED),
+    "correspondence": lambda: experiments.correspondence.figure(PARTS),
+    "probes": lambda: experiments.probes.figure(PROBED),
+    "tiles": lambda: figures.tiles(IMAGES, columns=5, caption="as they are"),
+    "no tiles": lambda: figures.tiles(IMAGES[:0]),
+    "feature": lambda: deconvnet.figures.feature(
         IMAGES[0], RNG.normal(size=(8, 8, 3)), (1, 2, 4, 4), IMAGES[:5], IMAGES[:5] - 127.0, "one"
     ),
-    "feature, whole map": lambda: plots.feature(IMAGES[0], IMAGES[0] - 127.0, None, IMAGES[:1], IMAGES[:1] - 127.0, "one"),
-    "training": lambda: plots.training({"one": HISTORY, "other": HISTORY}, (IMAGES[:3], ["a", "b", "c"])),
-    "training, nothing yet": lambda: plots.training({}),
-    "moved": lambda: plots.moved(IMAGES[:2], ["a", "b"], MOVED, {"rotation": 30, "scale": 1.2}),
+    "feature, whole map": lambda: deconvnet.figures.feature(
+        IMAGES[0], IMAGES[0] - 127.0, None, IMAGES[:1], IMAGES[:1] - 127.0, "one"
+    ),
+    "training": lambda: training.curves_and_mistakes({"one": HISTORY, "other": HISTORY}, (IMAGES[:3], ["a", "b", "c"])),
+    "training, nothing yet": lambda: training.curves_and_mistakes({}),
+    "moved": lambda: experiments.invariance.moved(IMAGES[:2], ["a", "b"], MOVED, {"rotation": 30, "scale": 1.2}),
 }
 
 
@@ -112,21 +118,24 @@ def test_every_figure_can_be_drawn_and_shows_nothing_by_itself(draw, tmp_path):
 
 def test_tiles_are_counted_by_their_axes():
     """Panels find out so which picture was clicked."""
-    (sheet,) = plots.tiles(IMAGES, columns=5).axes
+    (sheet,) = figures.tiles(IMAGES, columns=5).axes
     assert (sheet.get_xlim(), sheet.get_ylim()) == ((0, 5), (3, 0)) and sheet.get_label() == "tiles"
-    axes = {ax.get_label(): ax for ax in plots.feature(IMAGES[0], IMAGES[0] - 1.0, None, IMAGES[:5], IMAGES[:5] - 1.0, "").axes}
-    assert axes["strongest"].get_xlim() == axes["strongest, projected"].get_xlim() == (0, plots.tiles_in_row(5)) == (0, 3)
+    axes = {
+        ax.get_label(): ax
+        for ax in deconvnet.figures.feature(IMAGES[0], IMAGES[0] - 1.0, None, IMAGES[:5], IMAGES[:5] - 1.0, "").axes
+    }
+    assert axes["strongest"].get_xlim() == axes["strongest, projected"].get_xlim() == (0, figures.tiles_in_row(5)) == (0, 3)
     assert axes["image"].get_xlim() == (-0.5, 7.5)
 
 
 def test_projections_are_scaled_one_by_one_around_gray():
     signed = np.array([[-2.0, 0.0, 4.0], [0.0, 0.1, -0.1], [0.0, 0.0, 0.0]]).reshape(3, 1, 3, 1)
     expected = [[0.25, 0.5, 1.0], [0.5, 1.0, 0.0], [0.5, 0.5, 0.5]]
-    np.testing.assert_allclose(plots.to_display(signed).reshape(3, 3), expected)
+    np.testing.assert_allclose(figures.to_display(signed).reshape(3, 3), expected)
 
 
 def test_an_operator_is_shown_with_zero_in_the_middle():
-    (image,) = plots.matrix_of_operator(np.array([[3.0, -1.0]])).axes[0].images
+    (image,) = networks.summary.matrix_of_operator(np.array([[3.0, -1.0]])).axes[0].images
     assert image.get_clim() == (-3, 3)
 
 
@@ -134,18 +143,18 @@ def test_the_gallery_puts_patches_left_and_projections_right():
     patches, projections = np.zeros((1, 4, 32, 32, 1)), np.zeros((1, 4, 32, 32, 1))
     patches[0, 1] = 0.25  # of two by two tiles the upper right
     projections[0, 2, :, :, 0] = 1.0  # the lower left
-    (image,) = plots.gallery(patches, projections, ["conv1, channel 0"]).axes[0].images
+    (image,) = deconvnet.gallery(patches, projections, ["conv1, channel 0"]).axes[0].images
     shown = image.get_array()
     half = shown.shape[1] // 2
     assert shown[5, 40] == 0.25 and shown[5, 5] == 0 and shown[40, 40] == 0
     assert shown[40, half + 10] == 1 and shown[5, half + 10] == 0.5
-    (image,) = plots.gallery((patches * 255).astype(np.uint8), projections, ["conv1, channel 0"]).axes[0].images
+    (image,) = deconvnet.gallery((patches * 255).astype(np.uint8), projections, ["conv1, channel 0"]).axes[0].images
     np.testing.assert_allclose(image.get_array(), shown, atol=1 / 255)
 
 
 def test_names_of_runs_stay_within_the_figure_however_long():
     named = {f"run {number}: " + "normalization none, " * 9: HISTORY for number in range(3)}
-    fig = plots.training({"tutorial": HISTORY} | named)
+    fig = training.curves_and_mistakes({"tutorial": HISTORY} | named)
     fig.draw_without_rendering()
     upper = fig.subfigs[0]
     (legend,), here = upper.legends, upper.bbox
@@ -155,12 +164,12 @@ def test_names_of_runs_stay_within_the_figure_however_long():
 
 
 def test_confusion_is_in_percent_of_the_true_class():
-    texts = [text.get_text() for text in plots.confusion(np.array([[3, 1], [0, 8]]), ("a", "b")).axes[0].texts]
+    texts = [text.get_text() for text in training.confusion(np.array([[3, 1], [0, 8]]), ("a", "b")).axes[0].texts]
     assert texts == ["75", "25", "100"]
 
 
 def test_a_cascade_shows_both_references_and_names_the_layers():
-    (ax,) = plots.cascade(CASCADE).axes
+    (ax,) = experiments.randomization.figure(CASCADE).axes
     trained, outlines, *_ = ax.lines
     assert trained.get_ydata().tolist() == [1, 0.5] and outlines.get_ydata().tolist() == [0.2, 0.1]
     assert (trained.get_linestyle(), outlines.get_linestyle()) == ("-", "--")
@@ -173,7 +182,7 @@ def test_an_evolution_has_channels_below_and_epochs_beside_one_another_and_frame
     projections[2, 1] = 1.0
     changed = np.zeros((3, 2), bool)
     changed[2, 1] = True
-    (ax,) = plots.evolution([0, 5, 7], patches, projections, ["a", "b"], changed).axes
+    (ax,) = experiments.evolution.figure([0, 5, 7], patches, projections, ["a", "b"], changed).axes
     shown, tile = ax.images[0].get_array(), 32 + 2
     assert shown[5, tile + 5] == 0.25 and shown[5, 5] == 0 and shown[tile + 5, 5] == 0.5
     assert shown[3 * tile + 5, 2 * tile + 5] == 1 and shown[3 * tile + 5, 5] == 0.5
@@ -183,7 +192,7 @@ def test_an_evolution_has_channels_below_and_epochs_beside_one_another_and_frame
 
 
 def test_an_occlusion_is_drawn_where_the_squares_were():
-    fig = plots.occlusion(IMAGES[:2], OCCLUDED, np.zeros((2, 8, 8, 3)), ["a", "b"], ("cat", "dog"))
+    fig = experiments.occlusion.figure(IMAGES[:2], OCCLUDED, np.zeros((2, 8, 8, 3)), ["a", "b"], ("cat", "dog"))
     mesh = fig.axes[2].collections[0]
     np.testing.assert_allclose(mesh.get_array(), OCCLUDED.activation[0, ..., 0] / 2)
     corners = mesh.get_coordinates()
@@ -194,7 +203,7 @@ def test_an_occlusion_is_drawn_where_the_squares_were():
 
 
 def test_a_forest_has_points_in_their_row_and_fills_what_stands_after_the_correction():
-    few, tail = plots.forest(COMPARED).axes[:2]
+    few, tail = experiments.statistics.forest(COMPARED).axes[:2]
     assert [ax.get_title() for ax in (few, tail)] == ["few", "tail"]
     first, second = (bar.lines[0] for bar in few.containers)
     np.testing.assert_allclose([*first.get_xydata()[0], *second.get_xydata()[0]], [2, 0, -1, 1])
@@ -205,7 +214,7 @@ def test_a_forest_has_points_in_their_row_and_fills_what_stands_after_the_correc
 
 def test_a_spectrum_circles_where_a_checkerboard_lies():
     grid = np.tile([[0.0, 0, 1], [0, 0, 0], [0, 0, 0]], (4, 4))[None, ..., None]
-    fig = plots.spectra({"grid": grid, "even": np.full((2, 12, 12, 1), 0.1 + 0.2)}, 3)
+    fig = experiments.operators.spectra({"grid": grid, "even": np.full((2, 12, 12, 1), 0.1 + 0.2)}, 3)
     upper, _, _, lower, even, _ = fig.axes
     np.testing.assert_array_equal(upper.images[0].get_array(), grid[0, ..., 0])
     bright = np.argwhere(lower.images[0].get_array() > -4)
@@ -219,7 +228,7 @@ def test_gradients_are_drawn_as_geometric_means_by_layer():
         {"network": network, "activation": activation, "seed": seed, "layer": layer, "norm": 10.0 ** (layer + 2 * seed)}
         for network in ("plain", "residual") for activation in ("tanh", "relu") for seed in (0, 1) for layer in (1, 2, 3)
     ]  # fmt: skip
-    tanh, relu = plots.gradient_flow(pd.DataFrame(rows)).axes
+    tanh, relu = training.gradient_flow(pd.DataFrame(rows)).axes
     assert (tanh.get_title(), relu.get_title()) == ("tanh", "relu")
     np.testing.assert_allclose(tanh.lines[0].get_xydata(), [[1, 1e2], [2, 1e3], [3, 1e4]])
     band = tanh.collections[0].get_paths()[0].vertices
@@ -229,11 +238,11 @@ def test_gradients_are_drawn_as_geometric_means_by_layer():
 def test_costs_of_operators_and_gaps_of_accuracy_are_where_their_tables_say():
     sizes = [{"operator": name, "side": side, "forward, ratio": ratio, "both, ratio": 2 * ratio, "KiB, ratio": 0.25}
              for name, ratio in (("a", 1.0), ("b", 0.5)) for side in (8, 16)]  # fmt: skip
-    forward, both, memory = plots.operator_costs(pd.DataFrame(sizes)).axes
+    forward, both, memory = experiments.operators.costs_figure(pd.DataFrame(sizes)).axes
     assert forward.lines[1].get_xydata().tolist() == [[8, 0.5], [16, 0.5]]
     assert both.lines[0].get_ydata().tolist() == [2, 2] and memory.lines[0].get_ydata().tolist() == [0.25, 0.25]
     table = pd.DataFrame({"setting": ["x", "y"], "training": [0.9, 0.8], "test": [0.5, 0.6]})
-    (ax,) = plots.overfitting(table).axes
+    (ax,) = training.overfitting(table).axes
     line, training, test = ax.lines
     assert (
         line.get_xdata()[0] == 0.5 and training.get_xdata().tolist() == [0.9, 0.8] and test.get_xdata().tolist() == [0.5, 0.6]
@@ -243,14 +252,17 @@ def test_costs_of_operators_and_gaps_of_accuracy_are_where_their_tables_say():
 @pytest.mark.parametrize(
     ("draw", "said"),
     [
-        (lambda: plots.image_sheet(np.zeros((2, 4, 4))), r"must be \(n, height, width, 1 or 3\), not \(2, 4, 4\)"),
-        (lambda: plots.image_sheet(np.zeros((2, 4, 4, 2))), "1 or 3"),
-        (lambda: plots.image_sheet(np.full((2, 4, 4, 3), 200.0)), r"lie in \[0, 1\] or be uint8; these lie in \[200, 200\]"),
-        (lambda: plots.image_sheet(np.full((2, 4, 4, 3), np.nan)), r"lie in \[0, 1\]"),
-        (lambda: plots.to_display(np.full((1, 2, 2, 1), np.nan)), "NaN"),
-        (lambda: plots.gallery(np.zeros((1, 4, 8, 8, 3)), np.zeros((1, 4, 8, 8, 1)), [""]), "one shape"),
-        (lambda: plots.switches(IMAGES[:1], np.zeros((1, 4, 4)), np.zeros((1, 8, 8), bool)), "one shape"),
-        (lambda: plots.evolution([0], np.zeros((1, 4, 8, 8, 3)), np.zeros((1, 4, 8, 8, 1)), [""] * 4, []), "one shape"),
+        (lambda: figures.image_sheet(np.zeros((2, 4, 4))), r"must be \(n, height, width, 1 or 3\), not \(2, 4, 4\)"),
+        (lambda: figures.image_sheet(np.zeros((2, 4, 4, 2))), "1 or 3"),
+        (lambda: figures.image_sheet(np.full((2, 4, 4, 3), 200.0)), r"lie in \[0, 1\] or be uint8; these lie in \[200, 200\]"),
+        (lambda: figures.image_sheet(np.full((2, 4, 4, 3), np.nan)), r"lie in \[0, 1\]"),
+        (lambda: figures.to_display(np.full((1, 2, 2, 1), np.nan)), "NaN"),
+        (lambda: deconvnet.gallery(np.zeros((1, 4, 8, 8, 3)), np.zeros((1, 4, 8, 8, 1)), [""]), "one shape"),
+        (lambda: deconvnet.figures.switches(IMAGES[:1], np.zeros((1, 4, 4)), np.zeros((1, 8, 8), bool)), "one shape"),
+        (
+            lambda: experiments.evolution.figure([0], np.zeros((1, 4, 8, 8, 3)), np.zeros((1, 4, 8, 8, 1)), [""] * 4, []),
+            "one shape",
+        ),
     ],
 )
 def test_refuses(draw, said):
@@ -262,7 +274,7 @@ def test_a_notebook_shows_a_figure_once_and_a_panel_by_its_name():
     cells = [
         "import numpy as np\nfrom deconvlib import figures as plots\nfrom deconvlib.lab import panels\nplots.use_style()",
         "plots.image_sheet(np.zeros((2, 4, 4, 3)))",
-        "panels.explore(lambda rank: plots.image_sheet(np.zeros((2, 4, 4, 3))), rank=(0, 3))",
+        "panels.explore(lambda rank: figures.image_sheet(np.zeros((2, 4, 4, 3))), rank=(0, 3))",
     ]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
     NotebookClient(notebook).execute()

@@ -1,0 +1,14 @@
+"""The engine: activation -> pixels, on any Keras model with a graph. Knows neither Jupyter nor this project's networks."""
+
+from deconvlib.deconvnet import figures, receptive_field
+from deconvlib.deconvnet.activations import Units, strongest
+from deconvlib.deconvnet.figures import gallery
+from deconvlib.deconvnet.projection import (
+    Patches,
+    coverage,
+    project,
+    project_units,
+    rectified_convolutions,
+    switches,
+)
+from deconvlib.deconvnet.rules import RULES

@@ -1,17 +1,94 @@
-"""Images -> the units that each channel of a network answers to most: what figure 2 of Zeiler & Fergus shows."""
+"""Images -> what layers make of them: features of chosen layers, and the units that each channel answers to most."""
 
-from typing import NamedTuple
+from dataclasses import dataclass, fields
 
 import numpy as np
 
-from deconvlib import backend, progress
+from deconvlib import backend, checks, progress
 from deconvlib.backend import keras
-from deconvlib.deconvnet import graph
-from deconvlib.networks import classifier as models
+from deconvlib.deconvnet import graph, inputs
+
+MEMORY = 2**28  # bytes that the largest map of one batch may take
 
 
-class Units(NamedTuple):
-    """Units in a layer's output, by integer arrays of one shape, and what they answered.
+BATCH = 128  # images; more are no faster on a processor
+
+
+def reader(model: keras.Model, layers: list[str], reduce, image_shape: tuple[int, int, int]):
+    """A compiled function: float32 images (n, *image_shape) -> the arrays of `reduce`, each with n as its first axis.
+
+    reduce(outputs of the layers, in their order) -> a list of tensors, in operations of keras.ops. Nothing behind the last
+    of the layers is computed. What is compiled is kept for the next call with the same arguments; weights are read anew
+    each time. Raises ValueError for an unknown layer.
+    """
+    for layer in layers:
+        graph.find(model, layer)
+    return graph.kept(_compiled, model, tuple(layers), reduce, tuple(image_shape))
+
+
+def _compiled(model, layers, reduce, image_shape):
+    last = [step.name for step in graph.steps(model) if step.name in layers][-1]
+
+    def forward(images):
+        outputs = {}
+
+        def call(step, *arguments, **keywords):
+            output = step.operation(*arguments, **keywords)
+            if step.name in layers:
+                outputs[step.name] = output
+            return output
+
+        graph.run(model, [images], call, until=last)
+        return reduce([outputs[layer] for layer in layers])
+
+    return backend.compiled(forward, model, image_shape)
+
+
+def maps(outputs):
+    """The outputs as they are: for `reader`."""
+    return outputs
+
+
+def vectors(outputs):
+    """Each output as one vector an image, (n, units): for `reader`."""
+    return [keras.ops.reshape(output, (-1, int(np.prod(output.shape[1:])))) for output in outputs]
+
+
+def peaks(outputs):
+    """The largest value of each map and its flat position, two tensors (n, channels) an output: for `reader`."""
+    flat = [keras.ops.reshape(output, (-1, int(np.prod(output.shape[1:-1])), output.shape[-1])) for output in outputs]
+    return [tensor for maps in flat for tensor in (keras.ops.max(maps, axis=1), keras.ops.argmax(maps, axis=1))]
+
+
+def batches(model: keras.Model, images: np.ndarray, what: str):
+    """Yields (number of its first image, images as `model` takes them) for each batch; `what` names the progress.
+
+    images: uint8, or float as the model takes them. Raises ValueError for images that do not fit, or hold NaN.
+    """
+    inputs.check_images(model, images)
+    size = batch_size(model, images.shape[1:])
+    for start in progress.steps(range(0, len(images), size), what):
+        batch = images[start : start + size]
+        yield start, inputs.as_floats(model, batch, range(start, start + len(batch)))
+
+
+def batch_size(model: keras.Model, image_shape: tuple[int, int, int]) -> int:
+    """How many images to compute at once: the largest map of all of them fits in MEMORY, and BATCH at most."""
+    largest = 1
+
+    def note(step, *arguments, **keywords):
+        nonlocal largest
+        output = step.operation.compute_output_spec(*arguments, **keywords)
+        largest = max(largest, *(int(np.prod(tensor.shape)) for tensor in keras.tree.flatten(output)))
+        return output
+
+    graph.run(model, [keras.KerasTensor((1, *image_shape))], note)
+    return max(1, min(BATCH, MEMORY // (4 * largest)))
+
+
+@dataclass(frozen=True)
+class Units:
+    """Units in a layer's output, by integer arrays of one shape, and what they answered; indexed as one of them is.
 
     image: number of the image; row, column: position in the map (0 in a dense layer); channel; activation: float32.
     """
@@ -22,31 +99,44 @@ class Units(NamedTuple):
     channel: np.ndarray
     activation: np.ndarray
 
+    def __getitem__(self, index) -> "Units":
+        return self._each(lambda part: part[index])
 
-def strongest(model: keras.Model, images, layers: list[str], k: int = 9, batch_size: int = 256) -> dict[str, Units]:
-    """{layer: Units of shape (channels, k)}: each channel's k strongest units, strongest first, at most one an image.
+    def ravel(self) -> "Units":
+        """The same units, of shape (n,)."""
+        return self._each(np.ravel)
 
-    images: uint8, or float as the model takes them, (n, height, width, channels), an array in memory or on disk; or an
-    iterable of such batches. One pass over them for all layers together, in which only the k best of each channel are
-    kept. Shows progress where it takes longer than two seconds.
+    def _each(self, change):
+        return Units(*(change(np.asarray(getattr(self, field.name))) for field in fields(self)))
+
+
+def strongest(
+    model: keras.Model, images, layers: str | list[str], k: int = 9, batch_size: int = 256
+) -> Units | dict[str, Units]:
+    """Units of shape (channels, k): each channel's k strongest units, strongest first, at most one an image.
+
+    layers: one layer; or several, for which {layer: Units} comes back. images: uint8, or float as the model takes them,
+    (n, height, width, channels), an array in memory or on disk; or an iterable of such batches. One pass over them for all
+    layers together, in which only the k best of each channel are kept. Shows progress where it takes longer than two
+    seconds.
 
     Raises ValueError for an unknown layer, for images that do not fit, or fewer of them than k.
     """
-    if k < 1:
-        raise ValueError(f"k must be 1 or more, not {k}")
+    names = [layers] if isinstance(layers, str) else list(layers)
+    checks.positive("k", k)
     if hasattr(images, "shape"):
-        models.check_images(model, images)
+        inputs.check_images(model, images)
         _check_enough(len(images), k)
         images = [images[start : start + batch_size] for start in range(0, len(images), batch_size)]
-    best, find, count = {}, None, 0
+    best, count = {}, 0
     for batch in progress.steps(images, "strongest units"):
-        models.check_images(model, batch)
+        inputs.check_images(model, batch)
         numbers = range(count, count + len(batch))
-        if find is None:
-            shapes = _shapes(model, layers, batch.shape[1:3])
-            find = graph.kept(_peaks, model, tuple(layers), tuple(batch.shape[1:]))
+        if not best:
+            shapes = _shapes(model, names, batch.shape[1:3])
+            find = reader(model, names, peaks, batch.shape[1:])
             best = {layer: np.full((3, k, shape[-1]), -np.inf) for layer, shape in shapes.items()}
-        found = find(models.as_floats(model, batch, numbers))
+        found = find(inputs.as_floats(model, batch, numbers))
         for (layer, kept), values, places in zip(best.items(), found[::2], found[1::2], strict=True):
             pool = np.stack([values, np.broadcast_to(np.array(numbers)[:, None], values.shape), places])
             pool = np.concatenate([kept, pool], axis=1)
@@ -54,7 +144,8 @@ def strongest(model: keras.Model, images, layers: list[str], k: int = 9, batch_s
             best[layer] = np.take_along_axis(pool, order[None], axis=1)
         count += len(batch)
     _check_enough(count, k)
-    return {layer: _units(shapes[layer], *np.swapaxes(kept, 1, 2)) for layer, kept in best.items()}
+    found = {layer: _units(shapes[layer], *np.swapaxes(kept, 1, 2)) for layer, kept in best.items()}
+    return found[layers] if isinstance(layers, str) else found
 
 
 def _check_enough(count, k):
@@ -70,27 +161,6 @@ def _shapes(model, layers, image_size):
         if len(shapes[layer]) not in (1, 3):
             raise ValueError(f"layer {layer!r} has outputs of shape {shapes[layer]}: not feature maps, nor a vector")
     return {layer: shapes[layer] for layer in layers}
-
-
-def _peaks(model, layers, image_shape):
-    """images -> for each layer the largest value of each map and its flat position, both (n, channels); compiled."""
-    last = [step.name for step in graph.steps(model) if step.name in layers][-1]
-
-    def peaks(images):
-        found = {}
-
-        def note(step, *arguments, **keywords):
-            output = step.operation(*arguments, **keywords)
-            if step.name in layers:
-                maps = keras.ops.reshape(output, (-1, int(np.prod(output.shape[1:-1])), output.shape[-1]))
-                places = keras.ops.argmax(maps, axis=1)
-                found[step.name] = keras.ops.max(maps, axis=1), places
-            return output
-
-        graph.run(model, [images], note, until=last)
-        return [found[layer] for layer in layers]
-
-    return backend.compiled(peaks, model, image_shape)
 
 
 def _units(shape, activation, image, place):

@@ -31,15 +31,18 @@ def run(model: keras.Model, inputs, call, until: str | None = None):
     call(step, *arguments) returns the operation's output; the arguments are tensors, or whatever `inputs` and `call`
     deal in: shapes, intervals, receptive fields.
     """
-    outcome = _run(model, inputs, call, until, "")
-    return outcome.value if isinstance(outcome, _Reached) else outcome
+    evaluated = _evaluate(model, inputs, call, "")
+    while True:
+        try:
+            name, output = next(evaluated)
+        except StopIteration as end:
+            return end.value
+        if name == until:
+            return output
 
 
-class _Reached(NamedTuple):
-    value: object
-
-
-def _run(model, inputs, call, until, prefix):
+def _evaluate(model, inputs, call, prefix):
+    """Yields (name, output) after each operation, and after each nested model; returns the model's output."""
     function = _function(model)
     values = {id(tensor): value for tensor, value in zip(function.inputs, keras.tree.flatten(inputs), strict=True)}
     times = collections.Counter()
@@ -52,13 +55,10 @@ def _run(model, inputs, call, until, prefix):
             again = f":{times[node.operation]}" if times[node.operation] > 1 else ""
             name = f"{prefix}{node.operation.name}{again}"
             if isinstance(node.operation, keras.Model):
-                output = _run(node.operation, arguments[0], call, until, name + "/")
-                if isinstance(output, _Reached):
-                    return output
+                output = yield from _evaluate(node.operation, arguments[0], call, name + "/")
             else:
                 output = call(Step(name, node.operation, node), *arguments, **keywords)
-            if name == until:
-                return _Reached(output)
+            yield name, output
             for tensor, value in zip(node.outputs, keras.tree.flatten(output), strict=True):
                 values[id(tensor)] = value
     outputs = [values[id(tensor)] for tensor in function.outputs]
@@ -122,10 +122,28 @@ def face(layer: keras.Operation, **attributes) -> keras.Operation:
     return second
 
 
+KEPT = 64  # of what was made last for one model; a compiled program takes megabytes
+
+
 def kept(make, model: keras.Model, *arguments):
-    """make(model, *arguments), made once for the same arguments; kept with the model, and gone with it."""
+    """make(model, *arguments), made once for the same arguments; kept with the model, and gone with it.
+
+    Made anew where the model has other layers by now, or a layer another activation or precision: only weights may change.
+    """
     # not by __setattr__, which Keras would track as a part of the model
     made = model.__dict__.setdefault("_deconvlib", {})
-    if (make, arguments) not in made:
-        made[make, arguments] = make(model, *arguments)
-    return made[make, arguments]
+    key = (make, arguments, _state(model))
+    made[key] = made.pop(key) if key in made else make(model, *arguments)  # at the end of the dictionary: used last
+    while len(made) > KEPT:
+        del made[next(iter(made))]
+    return made[key]
+
+
+def _state(model):
+    function = _function(model)
+    return function, *(
+        _state(part)
+        if isinstance(part, keras.Model)
+        else tuple(getattr(part, a, None) for a in ("activation", "compute_dtype"))
+        for part in function.operations
+    )

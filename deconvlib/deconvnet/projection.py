@@ -10,6 +10,7 @@ Several units are projected together, through the `windows` that they see instea
 see nearly all of it, its maps are computed once, and only the way back is in windows.
 """
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
@@ -17,11 +18,8 @@ import pandas as pd
 
 from deconvlib import backend, progress
 from deconvlib.backend import keras
-from deconvlib.deconvnet import graph, receptive_field, rules, windows
-from deconvlib.deconvnet.rules import RULES
-from deconvlib.networks import classifier as models
-
-__all__ = ["RULES", "Patches", "coverage", "project", "project_units", "rectified_convolutions", "switches"]
+from deconvlib.deconvnet import graph, inputs, receptive_field, rules, windows
+from deconvlib.deconvnet.activations import Units
 
 MEMORY = 2**28  # bytes of activations and signals that one batch may hold
 
@@ -30,13 +28,15 @@ class Patches(NamedTuple):
     """What units see of their images and what it projects to, for units of any shape s.
 
     pixels: s + (height, width, channels), cut from the images as they were given; projections: float32 of the same
-    shape. row, column: of each patch's upper left pixel in its image, integers of shape s.
+    shape. row, column: of each patch's upper left pixel in its image, integers of shape s. layer, units: whose they are.
     """
 
     pixels: np.ndarray
     projections: np.ndarray
     row: np.ndarray
     column: np.ndarray
+    layer: str
+    units: Units
 
 
 def project(
@@ -63,15 +63,15 @@ def project(
     Raises ValueError for an unknown layer, channel or rule, for images that do not fit, and for a nonlinearity that the
     rule does not cover.
     """
-    images = models.as_input(model, images)
-    (rows, columns, channels), _ = _walk(model, layer, images.shape[1:3])
-    _check_range("channel", channel, channels, layer)
-    pull, batch_size = _whole(model, layer, rule, switches, chain_rule, images.shape[1:3])
+    images = inputs.as_input(model, images)
+    engine = graph.kept(_Engine, model, layer, rule, switches, tuple(chain_rule), True, images.shape[1:3])
+    engine.check("channel", channel)
+    program, size = engine.whole
     projections = np.empty_like(images)
-    for start in range(0, len(images), batch_size):
-        batch = images[start : start + batch_size]
-        places = np.full((len(batch), rows * columns), whole_map, np.float32)
-        (projections[start : start + batch_size],) = pull(batch, places, _one_hot(np.full(len(batch), channel), channels))
+    for start in range(0, len(images), size):
+        batch = images[start : start + size]
+        places = np.full((len(batch), engine.rows * engine.columns), whole_map, np.float32)
+        (projections[start : start + size],) = program(batch, places, _one_hot([channel] * len(batch), engine.channels))
     return projections
 
 
@@ -79,9 +79,10 @@ def project_units(
     model: keras.Model,
     images: np.ndarray,
     layer: str,
-    units,
+    units: Units,
     rule: str = "deconvnet",
     *,
+    signal: float | None = None,
     switches: bool = True,
     chain_rule: tuple[str, ...] = (),
 ) -> Patches:
@@ -89,59 +90,49 @@ def project_units(
 
     images: all the images that `units` names by number; of a memory-mapped array only what they see is read. units:
     `exemplars.Units` of any shape. A patch has the size of the receptive field, at most the image's; at a border it is
-    shifted into the image. The rest as for `project`, which gives the same values. Shows progress where it takes longer
+    shifted into the image. signal: what each unit starts with; None: its own activation. The rest as for `project`, which
+    gives the same values. Shows progress where it takes longer
     than two seconds.
 
     Raises ValueError also for a unit outside the images or the layer.
     """
-    models.check_images(model, images)
-    image_size = images.shape[1:3]
-    (rows, columns, channels), _ = _walk(model, layer, image_size)
-    flat = type(units)(*(np.ravel(part) for part in units))
-    for what, limit in {"image": len(images), "row": rows, "column": columns, "channel": channels}.items():
-        _check_range(what, getattr(flat, what), limit, layer)
-    position = np.stack([flat.row, flat.column], axis=1).astype(int)
-    field = receptive_field.of(model, layer, image_size)
-    size = tuple(map(min, field.size, image_size))
-    first = np.array([position[:, axis] * s.numerator // s.denominator for axis, s in enumerate(field.stride)]).T + field.offset
-    corner = np.clip(first, 0, np.subtract(image_size, size))  # a patch at a border is shifted into the image
-
-    plan = windows.plan(model, layer, image_size) if switches else None
-    together = _together(model, layer, plan, image_size, flat.image) if plan and rule != "gradient" else 0
-    if together:
-        pull = _from_whole_maps(model, layer, rule, chain_rule, image_size, together)
-        batches = [
-            units[start : start + together]
-            for units in (np.flatnonzero(flat.image == image) for image in np.unique(flat.image))
-            for start in range(0, len(units), together)
-        ]
-    else:
-        pull, batch_size = (
-            _windowed(model, layer, rule, chain_rule, image_size)
-            if plan
-            else _whole(model, layer, rule, switches, chain_rule, image_size)
-        )
-        batches = np.split(np.arange(len(position)), range(batch_size, len(position), batch_size))
-    where = position.astype(np.float32)
-    if plan is None:
-        first, where = np.zeros_like(first), _one_hot(position[:, 0] * columns + position[:, 1], rows * columns)
-    pixels = np.empty((len(position), *size, images.shape[-1]), images.dtype)
+    inputs.check_images(model, images)
+    image_size, flat = images.shape[1:3], units.ravel()
+    engine = graph.kept(_Engine, model, layer, rule, switches, tuple(chain_rule), signal is None, image_size)
+    engine.check("image", flat.image, len(images))
+    for what in ("row", "column", "channel"):
+        engine.check(what, getattr(flat, what))
+    where = np.stack([flat.row, flat.column], axis=1).astype(int)
+    first = engine.field.first(where)
+    corner = np.clip(first, 0, np.subtract(image_size, engine.size))  # a patch at a border is shifted into the image
+    pixels = windows.gather(images, flat.image, corner, engine.size)
     projections = np.empty(pixels.shape, np.float32)
-    for chosen in progress.steps(batches, f"projections of {layer}"):
+    channels = _one_hot(flat.channel, engine.channels) * np.float32(1 if signal is None else signal)
+
+    together = engine.together(flat.image)
+    if together:
+        program, batches = engine.shared(together), _of_one_image(flat.image, together)
+    else:
+        program, size = engine.windowed if engine.plan else engine.whole
+        batches = np.split(np.arange(len(where)), range(size, len(where), size))
+    if not engine.plan:
+        first, where = np.zeros_like(first), _one_hot(where[:, 0] * engine.columns + where[:, 1], engine.rows * engine.columns)
+
+    def arguments(chosen):
         numbers, filled = flat.image[chosen], chosen
         if together:  # one image, and units that fill up the batch
             numbers, filled = numbers[:1], np.resize(chosen, together)
-        if together or plan is None:
-            seen = images[numbers]
-        else:
-            seen = np.stack([_cut(images[i], at, field.size) for i, at in zip(numbers, first[chosen], strict=True)])
-        (found,) = pull(models.as_floats(model, seen, numbers), where[filled], _one_hot(flat.channel[filled], channels))
-        for unit, projected in zip(chosen, found[: len(chosen)], strict=True):
-            pixels[unit] = _cut(images[flat.image[unit]], corner[unit], size)
-            projections[unit] = _cut(projected, corner[unit] - first[unit], size)
+        windowed = engine.plan and not together
+        seen = windows.gather(images, numbers, first[chosen], engine.field.size) if windowed else images[numbers]
+        return inputs.as_floats(model, seen, numbers), where[filled].astype(np.float32), channels[filled]
+
+    begun = ((chosen, program.begin(*arguments(chosen))) for chosen in progress.steps(batches, f"projections of {layer}"))
+    for chosen, (found,) in backend.fetched(begun):
+        shift = corner[chosen] - first[chosen]
+        projections[chosen] = windows.gather(found, np.arange(len(chosen)), shift, engine.size)
     shape = np.shape(units.image)
     patches = (array.reshape(*shape, *array.shape[1:]) for array in (pixels, projections))
-    return Patches(*patches, *(part.reshape(shape) for part in corner.T))
+    return Patches(*patches, *(part.reshape(shape) for part in corner.T), layer, units)
 
 
 def switches(model: keras.Model, images: np.ndarray, layer: str) -> tuple[np.ndarray, np.ndarray]:
@@ -153,7 +144,7 @@ def switches(model: keras.Model, images: np.ndarray, layer: str) -> tuple[np.nda
     step = graph.find(model, layer)
     if type(step.operation).__name__ != "MaxPooling2D":
         raise ValueError(f"layer {layer!r} is a {type(step.operation).__name__}; only a MaxPooling2D has switches")
-    images = keras.ops.convert_to_tensor(models.as_input(model, images))
+    images = keras.ops.convert_to_tensor(inputs.as_input(model, images))
     maps = None
 
     def keep(step, *arguments, **keywords):
@@ -195,117 +186,131 @@ def rectified_convolutions(model: keras.Model) -> list[str]:
     return found
 
 
-def _walk(model, layer, image_size):
-    """The layer's output as (rows, columns, channels), a vector as one place; and the elements of all maps on the way."""
-    graph.find(model, layer)
-    shapes = graph.shapes(model, image_size, until=layer)
-    shape = shapes[layer]
-    if len(shape) not in (1, 3):
-        raise ValueError(f"layer {layer!r} has outputs of shape {shape}: not feature maps, nor a vector")
-    return (1, 1, *shape)[-3:], sum(int(np.prod(shape)) for shape in shapes.values())
+class _Engine:
+    """How units of one layer are projected, planned and compiled once for a rule and a size of images (height, width).
 
-
-# Compiled for a model, a layer and a size; the weights are read anew at each call.
-
-
-def _whole(model, layer, rule, switches, chain_rule, image_size):
-    """(pull, images in a batch): pull(images, places, channels) projects units from whole images.
-
-    places: (n, rows · columns), 1 where a unit is seeded; all 0 for the strongest. channels: one-hot (n, channels).
+    own: each unit starts with its own activation; else with the signal that is given with its channel. The weights are read
+    anew at each call.
     """
-    treated = rules.treatment(model, layer, rule, chain_rule)
-    return graph.kept(_compile_whole, model, layer, rule, switches, tuple(treated.items()), tuple(image_size))
+
+    def __init__(self, model, layer, rule, switches, chain_rule, own, image_size):
+        self.model, self.layer, self.rule, self.own = model, layer, rule, own
+        self.switches, self.treated = switches, rules.treatment(model, layer, rule, chain_rule)
+        shapes = graph.shapes(model, image_size, until=layer)
+        shape = shapes[layer]
+        if len(shape) not in (1, 3):
+            raise ValueError(f"layer {layer!r} has outputs of shape {shape}: not feature maps, nor a vector")
+        self.rows, self.columns, self.channels = (1, 1, *shape)[-3:]  # a vector is one place
+        self.elements = sum(int(np.prod(shape)) for shape in shapes.values())  # of all maps on the way
+        self.pixels = (*image_size, model.inputs[0].shape[-1])
+        self.field = receptive_field.of(model, layer, image_size)
+        self.size = tuple(map(min, self.field.size, image_size))  # of a patch
+        self.plan = windows.plan(model, layer, image_size) if switches else None
+        self._shared = {}
+
+    def check(self, what, values, limit=None):
+        """Raises ValueError where `values` are no whole numbers of that kind, "row" for one, from 0 to below the limit."""
+        limit = getattr(self, f"{what}s") if limit is None else limit
+        values = np.asarray(values)
+        if not np.issubdtype(values.dtype, np.integer):
+            raise ValueError(f"{what} must be whole numbers, not {values.dtype}")
+        wrong = values[(values < 0) | (values >= limit)]
+        if wrong.size:
+            where = "given" if what == "image" else f"in layer {self.layer!r}"
+            raise ValueError(f"{what} {wrong.flat[0]} is not {where}; its {what}s are 0 to {limit - 1}")
+
+    @functools.cached_property
+    def whole(self):
+        """(program, images in a batch): program(images, places, channels) projects units from whole images.
+
+        places: (n, rows · columns), 1 where a unit starts; all 0 for the strongest. channels: (n, channels), 0 but for the
+        unit's own.
+        """
+        call = rules.caller(self.layer, self.rule, self.treated, self.switches)
+
+        def forward(images):
+            own = lambda step, *arguments, **keywords: call(step, step.operation, *arguments, **keywords)  # noqa: E731
+            return graph.run(self.model, [images], own, until=self.layer)
+
+        def pull(images, places, channels):
+            maps, back = backend.vjp(forward, images)
+            flat = keras.ops.reshape(maps, (-1, self.rows * self.columns, self.channels))
+            channels, places = keras.ops.cast(channels, maps.dtype), keras.ops.cast(places, maps.dtype)
+            strongest = keras.ops.argmax(keras.ops.sum(flat * channels[:, None], axis=2), axis=1)
+            strongest = keras.ops.one_hot(strongest, self.rows * self.columns, dtype=flat.dtype)
+            asked = keras.ops.max(places, axis=1, keepdims=True)
+            units = (places + (1 - asked) * strongest)[:, :, None] * channels[:, None]
+            return self._signal(back, keras.ops.reshape(units, keras.ops.shape(maps)), maps)
+
+        shapes = (self.pixels, (self.rows * self.columns,), (self.channels,))
+        return backend.compiled(pull, self.model, *shapes), _batch_size(self.elements)
+
+    @functools.cached_property
+    def windowed(self):
+        """(program, windows in a batch): program(windows, places, channels) projects units from what they see.
+
+        places: rows and columns, (n, 2); channels: as for `whole`.
+        """
+        call = rules.caller(self.layer, self.rule, self.treated)
+
+        def pull(images, places, channels):
+            units = keras.ops.cast(places, "int32")
+            values, back = windows.run(self.model, self.layer, self.plan, images, units, call)
+            return self._signal(back, channels[:, None, None], values)
+
+        pixels = (*(part.size for part in self.plan.pixels), self.pixels[2])
+        return backend.compiled(pull, self.model, pixels, (2,), (self.channels,)), _batch_size(self.plan.elements)
+
+    def shared(self, together):
+        """program(image, places, channels) projects `together` units of one image, (1, height, width, channels).
+
+        As `windowed`, but the image's maps are computed once, whole, for all these units; only the way back is in windows.
+        """
+        plan, forward = self.plan, rules.caller(self.layer, self.rule, self.treated)
+
+        def pull(image, places, channels):
+            # of known length: where only a shape is asked for, nothing is computed
+            units, maps = keras.ops.reshape(keras.ops.cast(places, "int32"), (together, 2)), {}
+
+            def make(step, *arguments, **keywords):
+                maps[step.name] = forward(step, step.operation, *arguments, **keywords)
+                return maps[step.name]
+
+            def known(step):
+                return windows.cut(maps[step.name], plan.holds[step.name], units)
+
+            graph.run(self.model, [image], make, until=self.layer)
+            call = rules.caller(self.layer, self.rule, self.treated, known=known)
+            pixels = windows.cut(image, plan.pixels, units)
+            values, back = windows.run(self.model, self.layer, plan, pixels, units, call, known)
+            return self._signal(back, channels[:, None, None], values)
+
+        if together not in self._shared:
+            self._shared[together] = backend.compiled(pull, self.model, self.pixels, (2,), (self.channels,))
+        return self._shared[together]
+
+    def together(self, numbers):
+        """How many units of one image, named by its number, best share its whole maps; 0 where each does best alone."""
+        if not self.plan or self.rule == "gradient":
+            return 0
+        each, counts = self.plan.elements, np.unique(numbers, return_counts=True)[1]
+        # as many elements as are computed: the maps of a batch once, and its units' signals, those that fill it up among them
+        costs, size = {0: 2 * each * len(numbers)}, 1
+        while size <= min(_batch_size(each / 4), 2 * counts.max()):  # on the way back, few signals are held at a time
+            costs[size] = np.ceil(counts / size).sum() * (self.elements + size * each)
+            size *= 2  # few sizes, as each is compiled
+        return min(costs, key=costs.get)
+
+    def _signal(self, back, units, values):
+        """What reaches the pixels from the units, 0 elsewhere, each started with its value or with what stands for it."""
+        units = keras.ops.cast(units, values.dtype)
+        return keras.ops.cast(back(values * units if self.own else units + keras.ops.zeros_like(values)), "float32")
 
 
-def _compile_whole(model, layer, rule, switches, treated, image_size):
-    (rows, columns, channels), elements = _walk(model, layer, image_size)
-    call = rules.caller(layer, rule, dict(treated), switches)
-
-    def forward(images):
-        return graph.run(model, [images], lambda step, *a, **k: call(step, step.operation, *a, **k), until=layer)
-
-    def pull(images, places, channel):
-        maps, back = backend.vjp(forward, images)
-        flat = keras.ops.reshape(maps, (-1, rows * columns, channels))
-        channel, places = keras.ops.cast(channel, maps.dtype), keras.ops.cast(places, maps.dtype)
-        strongest = keras.ops.argmax(keras.ops.sum(flat * channel[:, None], axis=2), axis=1)
-        strongest = keras.ops.one_hot(strongest, rows * columns, dtype=flat.dtype)
-        asked = keras.ops.max(places, axis=1, keepdims=True)
-        seed = (places + (1 - asked) * strongest)[:, :, None] * channel[:, None]
-        return keras.ops.cast(back(keras.ops.reshape(flat * seed, keras.ops.shape(maps))), "float32")
-
-    pixels = (*image_size, model.inputs[0].shape[-1])
-    return backend.compiled(pull, model, pixels, (rows * columns,), (channels,)), _batch_size(elements)
-
-
-def _windowed(model, layer, rule, chain_rule, image_size):
-    """(pull, windows in a batch): pull(windows, positions, channels) projects units from the windows that they see.
-
-    positions: rows and columns, (n, 2); channels: one-hot (n, channels).
-    """
-    treated = rules.treatment(model, layer, rule, chain_rule)
-    return graph.kept(_compile_windowed, model, layer, rule, tuple(treated.items()), tuple(image_size))
-
-
-def _compile_windowed(model, layer, rule, treated, image_size):
-    plan = windows.plan(model, layer, image_size)
-    (_, _, channels), _ = _walk(model, layer, image_size)
-    call = rules.caller(layer, rule, dict(treated))
-
-    def pull(images, positions, channel):
-        units = keras.ops.cast(positions, "int32")
-        values, back = windows.run(model, layer, plan, images, units, call)
-        return keras.ops.cast(back(values * keras.ops.cast(channel, values.dtype)[:, None, None]), "float32")
-
-    pixels = (*(part.size for part in plan.pixels), model.inputs[0].shape[-1])
-    return backend.compiled(pull, model, pixels, (2,), (channels,)), _batch_size(plan.elements)
-
-
-def _from_whole_maps(model, layer, rule, chain_rule, image_size, together):
-    """pull(image, positions, channels) projects `together` units of one image, (1, height, width, channels).
-
-    As `_windowed`, but the image's maps are computed once, whole, for all these units; only the way back is in windows.
-    """
-    treated = rules.treatment(model, layer, rule, chain_rule)
-    return graph.kept(_compile_from_whole_maps, model, layer, rule, tuple(treated.items()), tuple(image_size), together)
-
-
-def _compile_from_whole_maps(model, layer, rule, treated, image_size, together):
-    plan = windows.plan(model, layer, image_size)
-    (_, _, channels), _ = _walk(model, layer, image_size)
-
-    def pull(image, positions, channel):
-        # of known length: where only a shape is asked for, nothing is computed
-        units, maps = keras.ops.reshape(keras.ops.cast(positions, "int32"), (together, 2)), {}
-
-        forward = rules.caller(layer, rule, dict(treated))
-
-        def make(step, *arguments, **keywords):
-            maps[step.name] = forward(step, step.operation, *arguments, **keywords)
-            return maps[step.name]
-
-        def known(step):
-            return windows.cut(maps[step.name], plan.holds[step.name], units)
-
-        graph.run(model, [image], make, until=layer)
-        call = rules.caller(layer, rule, dict(treated), known=known)
-        values, back = windows.run(model, layer, plan, windows.cut(image, plan.pixels, units), units, call, known)
-        return keras.ops.cast(back(values * keras.ops.cast(channel, values.dtype)[:, None, None]), "float32")
-
-    return backend.compiled(pull, model, (*image_size, model.inputs[0].shape[-1]), (2,), (channels,))
-
-
-def _together(model, layer, plan, image_size, numbers):
-    """How many units of one image, named by its number, best share its whole maps; 0 where windows of their own cost less."""
-    whole, each = _walk(model, layer, image_size)[1], plan.elements
-    counts = np.unique(numbers, return_counts=True)[1]
-    # as many elements as are computed: the maps of a batch once, and its units' signals, those that fill it up among them
-    costs = {0: 2 * each * len(numbers)}
-    size = 1
-    while size <= min(_batch_size(each / 4), 2 * counts.max()):  # on the way back, few signals are held at a time
-        costs[size] = np.ceil(counts / size).sum() * (whole + size * each)
-        size *= 2  # few sizes, as each is compiled
-    return min(costs, key=costs.get)
+def _of_one_image(numbers, size):
+    """Batches of up to `size` units, by their places in `numbers`, the units of one image in each."""
+    alike = (np.flatnonzero(numbers == number) for number in np.unique(numbers))
+    return [units[start : start + size] for units in alike for start in range(0, len(units), size)]
 
 
 def _batch_size(elements):
@@ -313,26 +318,7 @@ def _batch_size(elements):
     return max(1, min(256, int(MEMORY // (2 * 4 * elements))))
 
 
-def _cut(image, corner, size):
-    """The part of an image of some size from a corner on, which may lie outside; zero where there is no image."""
-    part = np.zeros((*size, image.shape[-1]), image.dtype)
-    (top, left), (bottom, right) = np.maximum(corner, 0), np.minimum(np.add(corner, size), image.shape[:2])
-    if top < bottom and left < right:
-        part[top - corner[0] : bottom - corner[0], left - corner[1] : right - corner[1]] = image[top:bottom, left:right]
-    return part
-
-
 def _one_hot(index, length):
     encoded = np.zeros((len(index), length), np.float32)
     encoded[np.arange(len(index)), index] = 1
     return encoded
-
-
-def _check_range(what, values, limit, layer):
-    values = np.asarray(values)
-    if not np.issubdtype(values.dtype, np.integer):
-        raise ValueError(f"{what} must be whole numbers, not {values.dtype}")
-    wrong = values[(values < 0) | (values >= limit)]
-    if wrong.size:
-        where = "given" if what == "image" else f"in layer {layer!r}"
-        raise ValueError(f"{what} {wrong.flat[0]} is not {where}; its {what}s are 0 to {limit - 1}")

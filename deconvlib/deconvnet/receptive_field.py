@@ -30,6 +30,12 @@ class ReceptiveField(NamedTuple):
     whole: bool = False
     known: bool = True
 
+    def first(self, units):
+        """The first pixel that each unit sees, row and column; units: rows and columns, integers (n, 2)."""
+        # whole numbers throughout: ⌊i · numerator / denominator⌋
+        numerators, denominators = (np.array([getattr(s, p) for s in self.stride]) for p in ("numerator", "denominator"))
+        return units * numerators // denominators + self.offset
+
     def unit_above(self, point, shape):
         """(row, column) of the unit in a map of `shape` whose window's middle is nearest to `point`: (row, column), pixels."""
         middle = np.add(self.offset, (np.array(self.size) - 1) / 2)
@@ -82,6 +88,8 @@ _POINTWISE = {
     *("Relu", "Relu6", "LeakyRelu", "Elu", "Gelu", "Silu", "Selu", "Sigmoid", "Tanh", "Softplus", "HardSigmoid"),
     *("HardSilu", "Abs", "Absolute", "Square", "Sqrt", "Exp", "Log", "Clip"),
 }
+
+
 _WHOLE = {"Flatten", "GlobalAveragePooling2D", "GlobalMaxPooling2D"}
 
 

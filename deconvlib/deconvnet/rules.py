@@ -13,14 +13,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from deconvlib import backend
+from deconvlib import backend, checks
 from deconvlib.backend import keras
 from deconvlib.deconvnet import graph
-from deconvlib.networks import classifier as models
 
 RULES = ("deconvnet", "guided", "gradient")
+
+
 CHAIN_RULE = "g · f'(x)"
+
+
 OUTPUTS = ("softmax", "sigmoid")  # what a classifier ends in; monotone, so that what drives it drives what it is given
+
 
 # Linear for a given image; pooling by its switches among them.
 _LINEAR = {
@@ -33,6 +37,8 @@ _LINEAR = {
     # network deconvolution by its running statistics; unpooling by its switches, which pass no signal themselves
     *("DeconvolvedConv2D", "DeconvolvedDense", "Unpooling2D", "DepthToSpace", "ReconstructionLoss", "Resizing"),
 }
+
+
 _SCALING = {"Multiply", "TrueDivide", "Divide"}  # linear as long as only one factor depends on the image
 
 
@@ -85,7 +91,7 @@ class Nonlinearity(NamedTuple):
 
 def known_rule(rule: str) -> str:
     """`rule` itself, where it is one; else a ValueError that lists them."""
-    return models.known("rule", rule, RULES)
+    return checks.known("rule", rule, RULES)
 
 
 def nonlinearities(model: keras.Model, layer: str) -> list[Nonlinearity]:
@@ -116,7 +122,7 @@ def treatment(model: keras.Model, layer: str, rule: str, chain_rule: tuple[str, 
     known_rule(rule)
     every = nonlinearities(model, layer)
     for name in chain_rule:
-        models.known("nonlinearity", name, sorted({name for step, name, _ in every} | {step.name for step, *_ in every}))
+        checks.known("nonlinearity", name, sorted({name for step, name, _ in every} | {step.name for step, *_ in every}))
     treated = {}
     for step, name, rectifier in every:
         passed = rule == "gradient" or {step.name, name} & set(chain_rule)
@@ -217,13 +223,8 @@ def _bare(operation):
 
 
 def _rectified(x, activation, rectifier, policy, known):
-    @keras.ops.custom_gradient
-    def apply(x):
-        # a rectifier's output lies below 0 and below the ceiling just where its input does
-        seen = x if known is None else known
-        return activation(x), lambda *signal, upstream=None: policy(rectifier, seen, _signal(signal, upstream))
-
-    return apply(x)
+    # a rectifier's output lies below 0 and below the ceiling just where its input does
+    return backend.with_way_back(activation, lambda x, signal: policy(rectifier, x if known is None else known, signal))(x)
 
 
 def _pooled_evenly(operation, x):
@@ -234,13 +235,4 @@ def _pooled_evenly(operation, x):
             return keras.ops.mean(x, axis=(1, 2), keepdims=operation.keepdims)
         return keras.ops.average_pool(x, operation.pool_size, operation.strides, operation.padding)
 
-    @keras.ops.custom_gradient
-    def apply(x):
-        return operation(x), lambda *signal, upstream=None: backend.vjp(mean, x)[1](_signal(signal, upstream))
-
-    return apply(x)
-
-
-def _signal(arguments, upstream):
-    # TensorFlow and JAX pass the signal by position, Torch by name
-    return arguments[0] if upstream is None else upstream
+    return backend.with_way_back(operation, lambda x, signal: backend.vjp(mean, x)[1](signal))(x)

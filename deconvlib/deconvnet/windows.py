@@ -14,7 +14,6 @@ import numpy as np
 from deconvlib import backend
 from deconvlib.backend import keras
 from deconvlib.deconvnet import graph, receptive_field
-from deconvlib.deconvnet.receptive_field import ITSELF, Span
 
 
 class Part(NamedTuple):
@@ -76,17 +75,17 @@ def plan(model: keras.Model, layer: str, image_size: tuple[int, int]) -> Plan | 
 
     pixels = _Map(None, (1, *image_size, model.inputs[0].shape[-1]))
     target = graph.run(model, [pixels], note, until=layer)
-    needed, reads = {target: (ITSELF, ITSELF)}, {}
+    needed, reads = {target: (receptive_field.ITSELF, receptive_field.ITSELF)}, {}
     for map_ in reversed(maps):
         if map_ not in needed:
             continue
         if map_.spans is None or any(span.stride.denominator > 1 for span in map_.spans):
             return None
-        seen = tuple(map(Span.through, needed[map_], map_.spans))
+        seen = tuple(map(receptive_field.Span.through, needed[map_], map_.spans))
         reads[map_] = _parts(seen, map_.sources[0])
         for source in map_.sources:
             try:
-                needed[source] = tuple(map(Span.union, needed.get(source, seen), seen))
+                needed[source] = tuple(map(receptive_field.Span.union, needed.get(source, seen), seen))
             except receptive_field.UnknownReach:
                 return None
     holds = {map_: _parts(spans, map_) for map_, spans in needed.items()}
@@ -213,3 +212,26 @@ def _padding_of(operation, value):
     # not minus infinity, which times zero is not a number
     lowest = np.finfo(np.float32).min if graph.kind(operation) == "MaxPooling2D" else 0.0
     return keras.ops.cast(lowest, value.dtype)
+
+
+def gather(arrays: np.ndarray, numbers: np.ndarray, corner: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A part of an array for each of n units, (n, *size, channels): of arrays[number], from its corner on; zero outside.
+
+    arrays: (m, height, width, channels), in memory or mapped from a file; numbers: integers (n,); corner: rows and
+    columns, integers (n, 2), which may lie outside.
+    """
+    sides, strides = np.array(arrays.shape[1:3]), arrays.strides
+    low, high = np.clip(-corner, 0, size), np.clip(sides - corner, 0, size)  # of the part, what the array has
+    parts = np.zeros((len(numbers), *size, arrays.shape[3]), arrays.dtype)
+    # units that reach equally far over the border together: one copy of many blocks
+    reaches, alike = np.unique(np.concatenate([low, high], axis=1), axis=0, return_inverse=True)
+    for index, (top, left, bottom, right) in enumerate(reaches):
+        if top >= bottom or left >= right:
+            continue
+        units = slice(None) if len(reaches) == 1 else np.flatnonzero(alike.ravel() == index)
+        height, width = bottom - top, right - left
+        shape = (len(arrays), *(sides - (height, width) + 1), height, width, arrays.shape[3])
+        every = np.lib.stride_tricks.as_strided(arrays, shape, (*strides[:3], *strides[1:]), writeable=False)
+        row, column = (corner[units] + (top, left)).T
+        parts[units, top:bottom, left:right] = every[numbers[units], row, column]
+    return parts

@@ -1,0 +1,21 @@
+"""The papers' experiments, a file each, named as the paper names it, with its figure beside it.
+
+Most have two functions: `measure`, arrays -> a table, and `figure`, the table -> a Figure.
+"""
+
+from deconvlib.experiments import (
+    channels,
+    correspondence,
+    deletion,
+    evolution,
+    invariance,
+    localization,
+    occlusion,
+    operators,
+    probes,
+    quality,
+    randomization,
+    restoration,
+    saliency,
+    statistics,
+)

@@ -1,30 +1,28 @@
 """A network's faults and merits, read off its channels: Zeiler & Fergus 2013, figure 6, section 4.1 and table 7."""
 
-import warnings
-
 import numpy as np
 import pandas as pd
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
-from deconvlib import backend, progress
+from deconvlib import backend
 from deconvlib.backend import keras
-from deconvlib.data.loading import Dataset
-from deconvlib.deconvnet import features, graph
-from deconvlib.deconvnet import projection as deconvnet
+from deconvlib.deconvnet import activations, graph, projection
 
 LOUD = 3  # times the median RMS of its layer's filters
+
+
 SMALLEST = 8  # pixels a side of a map that has a spectrum to speak of
+
+
 _CHANNEL_BY_CHANNEL = {
     *("BatchNormalization", "Activation", "ReLU", "LeakyReLU", "Relu", "Relu6", "LeakyRelu", "Dropout", "Identity"),
     *("MaxPooling2D", "AveragePooling2D"),
 }
+
+
 _SAMPLING = ("Conv2D", "DeconvolvedConv2D", "DepthwiseConv2D", "SeparableConv2D", "MaxPooling2D", "AveragePooling2D")
 
 
-def channels(model: keras.Model, images: np.ndarray, layers: list[str] | None = None, threshold: float = 0.95) -> pd.DataFrame:
+def measure(model: keras.Model, images: np.ndarray, layers: list[str] | None = None, threshold: float = 0.95) -> pd.DataFrame:
     """What each channel does on `images`, and what is wrong with it; one row a channel.
 
     layers: with feature maps; None: every rectified convolution. images: uint8, or float as the model takes them, enough
@@ -41,7 +39,7 @@ def channels(model: keras.Model, images: np.ndarray, layers: list[str] | None = 
 
     Raises ValueError for an unknown layer, one without maps, or a model without rectified convolutions.
     """
-    layers = deconvnet.rectified_convolutions(model) if layers is None else layers
+    layers = projection.rectified_convolutions(model) if layers is None else layers
     if not layers:
         raise ValueError(f"model {model.name!r} has no rectified convolution; name its layers with maps")
     for layer in layers:
@@ -50,9 +48,9 @@ def channels(model: keras.Model, images: np.ndarray, layers: list[str] | None = 
             raise ValueError(f"layer {layer!r} has outputs of shape {tuple(shape[1:])}; feature maps are needed")
     if not 0 < threshold <= 1:
         raise ValueError(f"threshold is a correlation in (0, 1], not {threshold}")
-    read = features.reader(model, layers, features.maps, images.shape[1:])
+    read = activations.reader(model, layers, activations.maps, images.shape[1:])
     peak, count, total, products, above = ({layer: start for layer in layers} for start in (-np.inf, 0, 0.0, 0.0, 0))
-    for _, batch in features.batches(model, images, "channels"):
+    for _, batch in activations.batches(model, images, "channels"):
         for layer, maps in zip(layers, read(batch), strict=True):
             units = maps.reshape(-1, maps.shape[-1])
             peak[layer] = np.maximum(peak[layer], units.max(axis=0))
@@ -119,7 +117,7 @@ def aliasing(model: keras.Model, images: np.ndarray) -> pd.DataFrame:
 
     read = backend.compiled(forward, model, images.shape[1:])
     folded, whole = dict.fromkeys(every, 0.0), dict.fromkeys(every, 0.0)
-    for _, batch in features.batches(model, images, "aliasing") if every else ():
+    for _, batch in activations.batches(model, images, "aliasing") if every else ():
         for name, maps in zip(every, read(batch), strict=True):
             if min(maps.shape[1:3]) >= SMALLEST:
                 energy, share = _spectrum(maps, samplers[name].operation.strides)
@@ -133,45 +131,6 @@ def aliasing(model: keras.Model, images: np.ndarray) -> pd.DataFrame:
             kind, stride = type(step.operation).__name__, tuple(step.operation.strides)
             found.append((name, kind, stride, total, int(share.argmax()), share.max()))
     return pd.DataFrame(found, columns=["layer", "kind", "stride", "aliased", "worst", "worst_aliased"])
-
-
-def probes(
-    model: keras.Model, dataset: Dataset, layers: list[str], dimension: int = 512, regularization: float = 100.0
-) -> pd.DataFrame:
-    """How well a linear classifier does on the features of each layer. Zeiler & Fergus 2013, table 7.
-
-    Logistic regression (scikit-learn) on features standardised by the training images, with a penalty of
-    `regularization` / 2 · |weights|² on the summed loss. To bound their number, maps are averaged over the cells of the
-    finest grid that leaves at most `dimension` features (one cell, global average pooling, where the channels alone are
-    more); vectors stay whole. What is lost by the average is lost to the probe: compare layers with that in mind.
-
-    One row a layer: columns layer, features, their number; train and test, accuracies in [0, 1]; error, the standard
-    error of `test` by its number of images. Raises ValueError for an unknown layer, images that do not fit the model, and
-    training images of one class alone.
-    """
-    if len(np.unique(dataset.y_train)) < 2:
-        raise ValueError(f"the training images of {dataset.name} are of one class; a probe tells two or more apart")
-    if dimension < 1 or not regularization > 0:
-        raise ValueError(f"dimension is 1 or more, regularization above 0; not {dimension} and {regularization}")
-
-    def pooled(outputs, prediction):
-        return features.vectors([_cells(output, dimension) for output in outputs], prediction)
-
-    read = features.reader(model, layers, pooled, dataset.image_shape)
-    train, test = (
-        [np.concatenate(arrays) for arrays in zip(*(read(batch) for _, batch in batches), strict=True)]
-        for batches in (features.batches(model, images, "features") for images in (dataset.x_train, dataset.x_test))
-    )
-    found = []
-    for layer, x, x_test in progress.steps(list(zip(layers, train, test, strict=True)), "probes", "layer"):
-        probe = make_pipeline(StandardScaler(), LogisticRegression(C=1 / regularization, max_iter=100))
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # the last digits of the loss change no accuracy
-            probe.fit(x, dataset.y_train)
-        accuracy = probe.score(x_test, dataset.y_test)
-        error = np.sqrt(accuracy * (1 - accuracy) / len(x_test))
-        found.append((layer, x.shape[1], probe.score(x, dataset.y_train), accuracy, error))
-    return pd.DataFrame(found, columns=["layer", "features", "train", "test", "error"])
 
 
 def _kernels(model, layers):
@@ -236,17 +195,3 @@ def _spectrum(maps, strides):
         for length, stride in zip(size, strides, strict=True)
     )
     return energy, 1 - np.outer(down, across)
-
-
-def _cells(output, dimension):
-    """Maps averaged over the cells of the finest square grid that leaves at most `dimension` features."""
-    if len(output.shape) != 4:
-        return output
-    _, height, width, count = output.shape
-    side = max(1, min(int(np.sqrt(dimension / count)), height, width))
-    for pattern, length in (("gh,nhwc->ngwc", height), ("gw,nhwc->nhgc", width)):
-        place, edges = np.arange(length), np.arange(side)[:, None] * length / side
-        inside = (place >= np.floor(edges)) & (place < np.ceil(edges + length / side))
-        weights = keras.ops.convert_to_tensor((inside / inside.sum(axis=1, keepdims=True)).astype(np.float32))
-        output = keras.ops.einsum(pattern, weights, output)
-    return output

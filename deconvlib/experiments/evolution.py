@@ -4,14 +4,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import matplotlib.style
 import numpy as np
 import pandas as pd
+from matplotlib.patches import Rectangle
 
-from deconvlib import progress
+from deconvlib import figures, progress
 from deconvlib.backend import keras
-from deconvlib.deconvnet import activations as exemplars
-from deconvlib.deconvnet import features
-from deconvlib.deconvnet import projection as deconvnet
+from deconvlib.deconvnet import activations, projection
 
 EPOCHS = (0, 1, 2, 5, 10, 20, 30, 40, 64)  # the paper's, and before training
 
@@ -89,12 +89,12 @@ class Evolution(NamedTuple):
     """
 
     epochs: np.ndarray
-    units: exemplars.Units
-    patches: deconvnet.Patches
+    units: activations.Units
+    patches: projection.Patches
     changed: np.ndarray
 
 
-def evolution(
+def measure(
     model: keras.Model, snapshots: dict[int, list[np.ndarray]], images: np.ndarray, layer: str, channels: list[int]
 ) -> Evolution:
     """What excited channels of `layer` most at each snapshot, and its projection. Zeiler & Fergus 2013, figure 4.
@@ -110,12 +110,12 @@ def evolution(
     with _kept(model):
         for epoch in progress.steps(sorted(snapshots), f"evolution of {layer}", "epoch"):
             model.set_weights(snapshots[epoch])
-            every = exemplars.strongest(model, images, [layer], k=1)[layer]
+            every = activations.strongest(model, images, [layer], k=1)[layer]
             wrong = [channel for channel in channels if not 0 <= channel < len(every.image)]
             if wrong:
                 raise ValueError(f"channel {wrong[0]} is not in layer {layer!r}; its channels are 0 to {len(every.image) - 1}")
-            units.append(exemplars.Units(*(part[list(channels), 0] for part in every)))
-            patches.append(deconvnet.project_units(model, images, layer, units[-1]))
+            units.append(activations.Units(*(part[list(channels), 0] for part in every)))
+            patches.append(projection.project_units(model, images, layer, units[-1]))
     units, patches = (type(parts[0])(*map(np.stack, zip(*parts, strict=True))) for parts in (units, patches))
     changed = np.diff(units.image, axis=0, prepend=units.image[:1]) != 0
     return Evolution(np.array(sorted(snapshots)), units, patches, changed)
@@ -149,10 +149,10 @@ def settling(
     if not 0 < threshold <= 1:
         raise ValueError(f"threshold is a correlation in (0, 1], not {threshold}")
     epochs = sorted(snapshots)
-    read = features.reader(model, layers, features.maps, images.shape[1:])
+    read = activations.reader(model, layers, activations.maps, images.shape[1:])
     moments = {(layer, epoch): 0.0 for layer in layers for epoch in epochs}
     with _kept(model):
-        for _, batch in features.batches(model, images, "settling"):
+        for _, batch in activations.batches(model, images, "settling"):
             last = None
             for epoch in reversed(epochs):
                 model.set_weights(snapshots[epoch])
@@ -194,3 +194,52 @@ def _kept(model):
         yield
     finally:
         model.set_weights(weights)
+
+
+def figure(epochs, patches, projections, titles, changed):
+    """Figure 4 of Zeiler & Fergus: for each channel what excited it most at each epoch, over the projection of that.
+
+    patches: (epochs, channels, height, width, 1 or 3) in [0, 1] or uint8; projections: the same shape, signed. titles: of
+    the channels. changed: booleans (epochs, channels); framed where another image than before became the strongest.
+    """
+    if patches.shape != projections.shape or patches.ndim != 5:
+        raise ValueError(
+            f"patches and projections must have one shape (epochs, channels, height, width, channels), not {patches.shape} "
+            f"and {projections.shape}"
+        )
+    tiles = np.stack([np.stack([figures.pixels(part) for part in patches]), figures.to_display(projections)], axis=2)
+    zoom = max(1, 32 // tiles.shape[3])
+    tiles = tiles.repeat(zoom, axis=3).repeat(zoom, axis=4)
+    count, channels, _, height, width, colours = tiles.shape
+    rows = tiles.transpose(1, 2, 0, 3, 4, 5).reshape(2 * channels, count, height, width, colours)
+    image, gap = figures.mosaic(rows, gap=2), 2
+    fig, ax = figures.one(2 * channels * min(0.65, (figures.WIDTH - 1) / count) + 0.7)
+    figures.show(ax, image)
+    for epoch, channel in np.argwhere(changed):
+        corner = epoch * (width + gap) - gap / 2 - 0.5, 2 * channel * (height + gap) - gap / 2 - 0.5
+        frame = Rectangle(corner, width + gap, 2 * (height + gap), fill=False, edgecolor="C1", linewidth=2)
+        frame.set_clip_on(False)  # the last ones reach beyond the image
+        ax.add_patch(frame)
+    ax.set_xticks(np.arange(count) * (width + gap) + width / 2, epochs)
+    ax.set_yticks((2 * np.arange(channels) + 1) * (height + gap) - gap / 2, titles)
+    ax.set_xlabel("epoch")
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    return figures.captioned(fig, f"{figures.SCALING} Framed: another image than before is the strongest.")
+
+
+def settling_figure(correlation, settled):
+    """Correlation of each layer's activations with its last ones, from first layer (dark) to last; a ring where it settles.
+
+    correlation: a row a layer, a column an epoch; settled: {layer: epoch}; as evolution.settling returns.
+    """
+    fig, ax = figures.one(2.8)
+    epochs = list(correlation.columns)
+    colours = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, len(correlation)))
+    for (layer, row), colour in zip(correlation.iterrows(), colours, strict=True):
+        ax.plot(range(len(epochs)), row, "-o", markersize=3, color=colour, label=layer)
+        ax.plot(epochs.index(settled[layer]), row[settled[layer]], "o", markersize=9, fillstyle="none", color=colour)
+    ax.set_xticks(range(len(epochs)), epochs)  # evenly: the epochs of snapshots grow apart
+    ax.set(xlabel="epoch of the snapshot", ylabel="correlation with the last")
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return fig

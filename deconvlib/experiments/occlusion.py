@@ -6,21 +6,19 @@ are numbered as in arXiv v3.
 
 from typing import NamedTuple
 
+import matplotlib.style
 import numpy as np
 import pandas as pd
+from matplotlib.patches import Rectangle
 from scipy import ndimage
-from scipy.spatial.distance import pdist
 from scipy.stats import rankdata
 
-from deconvlib import progress
+from deconvlib import checks, figures, progress
 from deconvlib.backend import keras
-from deconvlib.deconvnet import features, graph
-from deconvlib.deconvnet import projection as deconvnet
-from deconvlib.networks import classifier as models
+from deconvlib.deconvnet import activations, graph, inputs, projection
+from deconvlib.deconvnet.rules import RULES
 
 FILLS = ("gray", "mean", "blur")
-SCALES = np.linspace(1.0, 1.8, 17)  # the paper's range
-ROTATIONS = np.arange(0.0, 351.0, 10.0)  # degrees; the paper's range
 
 
 class Occlusion(NamedTuple):
@@ -45,7 +43,7 @@ class Occlusion(NamedTuple):
     whole_predicted: np.ndarray
 
 
-def occlusion(
+def measure(
     model: keras.Model,
     images: np.ndarray,
     labels: np.ndarray,
@@ -67,18 +65,18 @@ def occlusion(
     Memory: one batch of images, and the answers. Shows progress where it takes longer than two seconds. Raises
     ValueError for an unknown layer, channel or fill, a square that does not fit, and labels that are not the model's.
     """
-    floats, labels = models.as_input(model, images), _labels(model, labels, len(images))
-    models.known("fill", fill, FILLS)
+    floats, labels = inputs.as_input(model, images), _labels(model, labels, len(images))
+    checks.known("fill", fill, FILLS)
     rows, columns = (_places(length, size, stride, floats.shape[1:3]) for length in floats.shape[1:3])
     available = graph.find(model, layer).node.outputs[0].shape[-1]
     if channels is not None and (not len(channels) or not set(channels) <= set(range(available))):
         raise ValueError(f"channels {list(channels)} are not all in layer {layer!r}; its channels are 0 to {available - 1}")
-    read = features.reader(model, [layer], _sums, floats.shape[1:])
-    batch = features.batch_size(model, floats.shape[1:])
+    read = activations.reader(model, [layer, graph.steps(model)[-1].name], _sums, floats.shape[1:])
+    batch = activations.batch_size(model, floats.shape[1:])
 
     whole = [read(floats[start : start + batch]) for start in range(0, len(floats), batch)]
     sums, probabilities = (np.concatenate(parts) for parts in zip(*whole, strict=True))
-    _check_probabilities(model, probabilities)
+    check_probabilities(model, probabilities)
     channel = sums.argmax(axis=1)[:, None] if channels is None else np.tile(channels, (len(floats), 1))
     shape = (len(floats), len(rows), len(columns))
     activation = np.empty((*shape, channel.shape[1]), np.float32)
@@ -106,7 +104,7 @@ def agreement(
     model: keras.Model,
     images: np.ndarray,
     occluded: Occlusion,
-    rules: tuple[str, ...] = deconvnet.RULES,
+    rules: tuple[str, ...] = RULES,
     whole_map: bool = True,
 ) -> pd.DataFrame:
     """Whether a map falls where its projection has energy: the paper's validation of its own pictures, as a number.
@@ -120,7 +118,7 @@ def agreement(
     images: those that `occlusion` was given. whole_map: project every unit of the map, as the occlusion sums them all;
     False: its strongest unit alone, as figure 7(c) shows.
     """
-    floats = models.as_input(model, images)
+    floats = inputs.as_input(model, images)
     if len(floats) != len(occluded.channel):
         raise ValueError(f"{len(floats)} images, but {len(occluded.channel)} were occluded; give the same images")
     drop = occluded.whole_activation[:, None, None] - occluded.activation
@@ -131,7 +129,7 @@ def agreement(
         numbers, k = np.nonzero(occluded.channel == channel)
         pictures = {"edges": edges[numbers]}
         for rule in rules:
-            maps = deconvnet.project(model, floats[numbers], occluded.layer, int(channel), rule, whole_map=whole_map)
+            maps = projection.project(model, floats[numbers], occluded.layer, int(channel), rule, whole_map=whole_map)
             pictures[rule] = _within((maps.astype(float) ** 2).sum(axis=3), occluded)
         for picture, energies in pictures.items():
             for image, energy, fall in zip(numbers, energies, drop[numbers, ..., k], strict=True):
@@ -142,135 +140,7 @@ def agreement(
     return table.astype({"picture": str})
 
 
-def invariance(
-    model: keras.Model,
-    images: np.ndarray,
-    labels: np.ndarray,
-    layers: list[str],
-    translation: np.ndarray | None = None,
-    scale: np.ndarray = SCALES,
-    rotation: np.ndarray = ROTATIONS,
-) -> pd.DataFrame:
-    """How far each layer moves as an image is moved, enlarged or turned. Zeiler & Fergus 2013, figure 5.
-
-    One row for each transformation ("translation", "scale", "rotation"), amount, image and layer: columns
-    transformation, amount, image, layer; distance, the Euclidean distance of the layer's whole output from that of the
-    untransformed image; relative, that over the length of the latter (NaN where it is zero); probability, of the true
-    class.
-
-    translation: pixels downwards; None: 17 steps within a quarter of the height, up and down, about the paper's 60 of 224.
-    scale: factors above 0; above 1 enlarges about the centre. rotation: degrees, counterclockwise about the centre.
-    Each may be empty. Interpolation is bilinear; what comes into view from outside is the image mirrored at its border,
-    because a plain border would be an edge that the network answers to.
-
-    images, labels: as for `occlusion`. Raises ValueError for an unknown layer, a scale of 0 or less, and as `occlusion`.
-    """
-    floats, labels = models.as_input(model, images), _labels(model, labels, len(images))
-    height = floats.shape[1]
-    if translation is None:
-        translation = np.unique(np.round(np.linspace(-height / 4, height / 4, 17)))
-    if np.size(scale) and not np.min(scale) > 0:
-        raise ValueError(f"scale {np.min(scale):g} leaves no image; scales are above 0, and 1 is the image itself")
-    amounts = [("translation", a) for a in translation] + [("scale", a) for a in scale] + [("rotation", a) for a in rotation]
-    if not np.isfinite([amount for _, amount in amounts]).all():
-        raise ValueError("an amount of translation, scale or rotation is NaN or infinite")
-    read = features.reader(model, layers, _distances, floats.shape[1:])
-    step = max(features.batch_size(model, floats.shape[1:]) - 1, 1)
-    found = []
-    for image in progress.steps(range(len(floats)), "invariance", "image"):
-        for start in range(0, len(amounts), step):
-            some = amounts[start : start + step]
-            moved = np.stack([floats[image], *(transformed(floats[image], *change) for change in some)])
-            *measured, probabilities = (array[1:] for array in read(moved))
-            _check_probabilities(model, probabilities)
-            for layer, distance, length in zip(layers, measured[::2], measured[1::2], strict=True):
-                relative = np.divide(distance, length, out=np.full(len(some), np.nan), where=length > 0)
-                for index, (kind, amount) in enumerate(some):
-                    chance = probabilities[index, labels[image]]
-                    found.append((kind, float(amount), image, layer, distance[index], relative[index], chance))
-    columns = ["transformation", "amount", "image", "layer", "distance", "relative", "probability"]
-    return pd.DataFrame(found, columns=columns)
-
-
-def transformed(image: np.ndarray, kind: str, amount: float) -> np.ndarray:
-    """An image (height, width, channels) changed as `invariance` does it: kind "translation", "scale" or "rotation"."""
-    if kind == "translation":
-        back, shift = np.eye(2), np.array([-amount, 0])
-    else:
-        turn = np.radians(amount) if kind == "rotation" else 0
-        # from each place of the result to where it comes from; rows count downwards
-        back = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]]) / (amount if kind == "scale" else 1)
-        centre = (np.array(image.shape[:2]) - 1) / 2
-        shift = centre - back @ centre
-    planes = [ndimage.affine_transform(plane, back, shift, order=1, mode="reflect") for plane in np.moveaxis(image, 2, 0)]
-    return np.stack(planes, axis=2)
-
-
-def correspondence(
-    model: keras.Model,
-    images: np.ndarray,
-    parts: dict[str, np.ndarray],
-    layers: list[str],
-    draws: int = 10,
-    seed: int = 0,
-) -> pd.DataFrame:
-    """Whether hiding the same part changes a layer alike in different images. Zeiler & Fergus 2013, figure 8, table 1.
-
-    With ε the change of a layer's output as a part is hidden under gray, Δ is the share of the layer's units in which the
-    signs of ε, one of -1, 0 and 1, differ between two images (Hamming distance), meant over the pairs of images. The
-    paper leaves its sum over pairs without a divisor and prints 0.07 for parts against 0.11 for random ones.
-
-    images: n ≥ 2, uint8, or float as the model takes them, aligned: a part lies at about the same place in all, since
-    units are compared place by place. parts: {name: booleans (n, height, width), True on the part; or integers (n, 4),
-    boxes of top, left, bottom, right with the last two excluded}. A random part is the part itself, moved in each image to
-    a place drawn by `seed` with its bounding box within the image, `draws` times.
-
-    One row for each part and layer: columns part, layer, delta, deviation, random, random_deviation; a deviation is the
-    s.d. over pairs of images. Raises ValueError for an unknown layer, a part that is empty in an image, or does not fit.
-    """
-    floats, rng = models.as_input(model, images), np.random.default_rng(seed)
-    if len(floats) < 2:
-        raise ValueError(f"correspondence compares pairs of images; {len(floats)} image has none")
-    gray = _gray(model, floats)
-    read = features.reader(model, layers, features.vectors, floats.shape[1:])
-    size = features.batch_size(model, floats.shape[1:])
-
-    def outputs(pixels):
-        some = [read(pixels[start : start + size]) for start in range(0, len(pixels), size)]
-        return [np.concatenate(arrays) for arrays in zip(*some, strict=True)]
-
-    whole = outputs(floats)
-
-    def distances(masks):
-        """[Hamming distances of every pair] for each layer."""
-        without = outputs(np.where(masks[..., None], gray, floats))
-        return [pdist(_signs(x, y), "hamming") for x, y in zip(whole, without, strict=True)]
-
-    masks = {name: _masks(name, part, floats.shape[:3]) for name, part in parts.items()}
-    found = []
-    for name, part in progress.steps(masks.items(), "correspondence", "part"):
-        same = distances(part)
-        drawn = zip(*(distances(_moved(part, rng)) for _ in range(draws)), strict=True)
-        for layer, delta, other in zip(layers, same, map(np.concatenate, drawn), strict=True):
-            found.append((name, layer, delta.mean(), delta.std(), other.mean(), other.std()))
-    return pd.DataFrame(found, columns=["part", "layer", "delta", "deviation", "random", "random_deviation"])
-
-
-def _labels(model, labels, count):
-    labels, shape = np.asarray(labels), model.output_shape
-    if len(shape) != 2 or shape[1] < 2:
-        raise ValueError(
-            f"model {model.name!r} ends in {shape[1:]}; a classifier, with a probability for each class, is needed"
-        )
-    if labels.shape != (count,) or not np.issubdtype(labels.dtype, np.integer):
-        raise ValueError(f"labels must be {count} integers, one an image, not {labels.dtype} of shape {labels.shape}")
-    wrong = labels[(labels < 0) | (labels >= shape[1])]
-    if len(wrong):
-        raise ValueError(f"label {wrong[0]} is not a class of this model; its classes are 0 to {shape[1] - 1}")
-    return labels
-
-
-def _check_probabilities(model, probabilities):
+def check_probabilities(model, probabilities):
     if probabilities.min() < 0 or abs(probabilities.sum(axis=1) - 1).max() > 0.01:
         raise ValueError(f"what model {model.name!r} ends in are not probabilities; end it in a softmax")
 
@@ -284,30 +154,21 @@ def _places(length, size, stride, image_size):
     return np.unique([*range(0, length - size, stride), length - size])
 
 
-def _sums(outputs, prediction):
-    (maps,) = outputs
+def _sums(outputs):
+    maps, prediction = outputs
     return [keras.ops.sum(maps, axis=tuple(range(1, len(maps.shape) - 1))) if len(maps.shape) > 2 else maps, prediction]
 
 
-def _distances(outputs, prediction):
-    """Of each output its distance from the first of the batch, and the first's length; both (n,)."""
-    found = []
-    for vectors in features.vectors(outputs, prediction):
-        found.append(keras.ops.norm(vectors - vectors[:1], axis=1))
-        found.append(keras.ops.norm(vectors[:1] + keras.ops.zeros_like(vectors), axis=1))
-    return [*found, prediction]
-
-
-def _gray(model, floats):
+def gray(model, floats):
     """The middle between black and white as the model takes them; of wider pixels, the middle of their range."""
-    white = models.as_input(model, np.full((1, *floats.shape[1:]), 255, np.uint8)).max()
+    white = inputs.as_input(model, np.full((1, *floats.shape[1:]), 255, np.uint8)).max()
     return (min(0, floats.min()) + max(white, floats.max())) / 2
 
 
 def _hidden(model, floats, fill, size):
     """What shows in place of each image where it is hidden, in the shape of the images."""
     if fill == "gray":
-        return np.broadcast_to(_gray(model, floats), floats.shape)
+        return np.broadcast_to(gray(model, floats), floats.shape)
     if fill == "mean":
         return np.broadcast_to(floats.mean(axis=(1, 2), keepdims=True), floats.shape)
     return ndimage.gaussian_filter(floats, (0, size / 2, size / 2, 0), mode="nearest")
@@ -328,40 +189,73 @@ def _correlation(one, other):
     return tuple(float(np.corrcoef(pair)[0, 1]) for pair in ((one, other), (rankdata(one), rankdata(other))))
 
 
-def _signs(one, other):
-    """The signs of one - other; 0 also where the two differ by no more than rounding."""
-    change = one - other
-    return np.where(abs(change) > 1e-6 * max(abs(one).max(), abs(other).max()), np.sign(change), 0)
-
-
-def _masks(name, part, shape):
-    """A part of each image as booleans of `shape`, from the same or from boxes."""
-    part = np.asarray(part)
-    if part.shape == (shape[0], 4) and np.issubdtype(part.dtype, np.integer):
-        row, column = np.arange(shape[1])[None, :, None], np.arange(shape[2])[None, None]
-        top, left, bottom, right = part.T[:, :, None, None]
-        inside = (part[:, :2] >= 0).all(axis=1) & (part[:, 2] <= shape[1]) & (part[:, 3] <= shape[2])
-        if not inside.all():
-            number = int(np.flatnonzero(~inside)[0])
-            box = part[number].tolist()
-            raise ValueError(f"part {name!r} of image {number}, {box}, reaches out of images of {shape[1:]}")
-        part = (top <= row) & (row < bottom) & (left <= column) & (column < right)
-    if part.shape != shape or part.dtype != bool:
+def _labels(model, labels, count):
+    labels, shape = np.asarray(labels), model.output_shape
+    if len(shape) != 2 or shape[1] < 2:
         raise ValueError(
-            f"part {name!r} must be booleans {shape} or integers {(shape[0], 4)}, not {part.dtype} of shape {part.shape}"
+            f"model {model.name!r} ends in {shape[1:]}; a classifier, with a probability for each class, is needed"
         )
-    empty = np.flatnonzero(~part.any(axis=(1, 2)))
-    if len(empty):
-        raise ValueError(f"part {name!r} is empty in image {empty[0]}; leave that image out")
-    return part
+    if labels.shape != (count,) or not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(f"labels must be {count} integers, one an image, not {labels.dtype} of shape {labels.shape}")
+    wrong = labels[(labels < 0) | (labels >= shape[1])]
+    if len(wrong):
+        raise ValueError(f"label {wrong[0]} is not a class of this model; its classes are 0 to {shape[1] - 1}")
+    return labels
 
 
-def _moved(masks, rng):
-    """Each mask at a random place, whole within the image."""
-    moved = np.zeros_like(masks)
-    for mask, new in zip(masks, moved, strict=True):
-        box = ndimage.find_objects(mask.astype(int))[0]
-        size = [side.stop - side.start for side in box]
-        top, left = (rng.integers(length - extent + 1) for length, extent in zip(mask.shape, size, strict=True))
-        new[top : top + size[0], left : left + size[1]] = mask[box]
-    return moved
+def figure(images, occluded, projections, titles, class_names):
+    """Figure 7 of Zeiler & Fergus: image, projection of the map, and what a square hidden at each place does.
+
+    images: n; occluded: as diagnostics.occlusion returns for them; projections: of each image's first followed channel,
+    signed, of the shape of the images; titles: n, one a row.
+    """
+    images, count = figures.pixels(images), len(images)
+    whole = occluded.whole_activation[:, :1, None]
+    shares = np.divide(occluded.activation[..., 0], whole, out=np.ones(occluded.predicted.shape), where=whole != 0)
+    classes = np.unique(occluded.predicted)
+    fig = figures.figure(figures.WIDTH / 5 * count + 0.9)
+    axs = fig.subplots(count, 5, squeeze=False)
+    limits = {"vmin": shares.min(), "vmax": shares.max()}
+    palette = matplotlib.colormaps["tab20" if len(class_names) > 10 else "tab10"]
+    rows, columns = (corner + (occluded.size - 1) / 2 for corner in (occluded.row, occluded.column))
+    for index, row in enumerate(axs):
+        figures.show(row[0], images[index])
+        figures.show(row[1], figures.to_display(projections[index]))
+        row[0].add_patch(Rectangle((-0.5, -0.5), occluded.size, occluded.size, fill=False, edgecolor="C1"))
+        maps = [row[2].pcolormesh(columns, rows, shares[index], cmap="viridis", **limits)]
+        maps.append(row[3].pcolormesh(columns, rows, occluded.probability[index], cmap="viridis", vmin=0, vmax=1))
+        row[4].pcolormesh(columns, rows, palette(occluded.predicted[index] % palette.N))
+        for ax in row:
+            ax.set(xticks=[], yticks=[], aspect="equal")
+            ax.set(xlim=(-0.5, images.shape[2] - 0.5), ylim=(images.shape[1] - 0.5, -0.5))
+            ax.spines[:].set_visible(False)
+        figures.row_name(row[0], titles[index])
+    for ax, title in zip(axs[0], ("image, square", "projection", "map's sum", "true class", "most probable"), strict=True):
+        ax.set_title(title, fontsize=8)
+    for column, image, label in ((2, maps[0], "times that of the whole image"), (3, maps[1], "probability")):
+        fig.colorbar(image, ax=axs[:, column], location="bottom", label=label, shrink=0.9, aspect=12, pad=0.02)
+    patches = [Rectangle((0, 0), 1, 1, color=palette(label % palette.N), label=class_names[label]) for label in classes]
+    fig.legend(handles=patches, loc="outside upper center", ncols=min(len(patches), 8))
+    return figures.captioned(fig, f"Each place of a map: the square centred there. {figures.SCALING}")
+
+
+def agreement_figure(table):
+    """How the fall of each map follows its projection's energy: a dot an image and channel, a bar the mean, by picture.
+
+    table: as diagnostics.agreement returns.
+    """
+    names = list(table["picture"].unique())
+    fig = figures.figure(0.35 * len(names) + 0.9)
+    axs = fig.subplots(1, 2, sharey=True)
+    for ax, measure in zip(axs, ("linear", "rank"), strict=True):
+        for place, name in enumerate(names):
+            values = table.loc[table["picture"] == name, measure].dropna().to_numpy()
+            # one over the other, so that equal ones are seen
+            ax.plot(values, place + np.linspace(-0.28, 0.28, len(values)), ".", markersize=3, color=f"C{place}", alpha=0.5)
+            if len(values):
+                ax.vlines(values.mean(), place - 0.4, place + 0.4, color="0.1")
+        ax.axvline(0, color="0.7", linewidth=0.8, zorder=0)
+        ax.set(xlabel=f"{measure} correlation", xlim=(-1.03, 1.03))
+    axs[0].set_yticks(range(len(names)), names)
+    axs[0].invert_yaxis()
+    return fig

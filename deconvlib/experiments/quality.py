@@ -2,7 +2,7 @@
 
 import numpy as np
 import pandas as pd
-from scipy import linalg, stats
+from scipy import linalg
 from skimage import metrics
 
 
@@ -26,13 +26,6 @@ def of_images(images: np.ndarray, originals: np.ndarray) -> pd.DataFrame:
         for one, other in zip(images, originals, strict=True)
     ]
     return pd.DataFrame({"PSNR": -10 * np.log10(error), "SSIM": alike})
-
-
-def interval(values, level: float = 0.95) -> tuple[float, float]:
-    """(mean, half of its t interval) of independent values; 0 for the half of a single one."""
-    values = np.asarray(values, float)
-    half = stats.t.ppf((1 + level) / 2, len(values) - 1) * stats.sem(values) if len(values) > 1 else 0.0
-    return float(values.mean()), float(half)
 
 
 def frechet_distance(features: np.ndarray, others: np.ndarray) -> float:

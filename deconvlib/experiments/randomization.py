@@ -16,66 +16,17 @@ import numpy as np
 import pandas as pd
 import scipy.ndimage
 import scipy.stats
-from skimage.filters import sobel
+from matplotlib.lines import Line2D
 from skimage.metrics import structural_similarity
 
+from deconvlib import figures
 from deconvlib.backend import keras
-from deconvlib.deconvnet import graph
-from deconvlib.deconvnet import projection as deconvnet
+from deconvlib.deconvnet import graph, inputs, projection
 from deconvlib.deconvnet.activations import Units
-from deconvlib.deconvnet.rules import known_rule
-from deconvlib.networks import classifier as models
+from deconvlib.deconvnet.rules import RULES
+from deconvlib.experiments import saliency, statistics
 
 BATCH = 256  # images
-CONFIDENCE = 0.95
-LIFT = 2.0**30  # added to every unit's sum; more than any sum, and far from float32's largest number, 2^128
-
-
-def saliency(projections: np.ndarray) -> np.ndarray:
-    """How much a projection says at each pixel: the sum over its channels of the absolute values.
-
-    projections: signed, (..., height, width, channels). Returns (..., height, width). The sign goes, as in Simonyan et al.
-    2014: of a channel below zero, less of that colour would excite the unit. Raises ValueError for NaN or infinity.
-    """
-    projections = np.asarray(projections)
-    if not np.isfinite(projections).all():
-        raise ValueError("a projection holds NaN or infinity")
-    return np.abs(projections).sum(axis=-1)
-
-
-def edges(images: np.ndarray) -> np.ndarray:
-    """The baseline that knows no network: float32 (n, height, width), Sobel's magnitude summed over the channels.
-
-    images: (n, height, width, channels), uint8 or float. The scale of the maps is that of the pixels.
-    """
-    images = np.asarray(images, np.float32)
-    return np.stack([sum(sobel(image[..., channel]) for channel in range(image.shape[-1])) for image in images])
-
-
-def baselines(images: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
-    """{"edge detector": `edges`, "random": a number in [0, 1) for each pixel}: what a map must beat to say anything."""
-    return {"edge detector": edges(images), "random": np.random.default_rng(seed).random(images.shape[:3], np.float32)}
-
-
-def class_projections(
-    model: keras.Model, images: np.ndarray, classes: np.ndarray, rules: tuple[str, ...] = deconvnet.RULES
-) -> dict[str, np.ndarray]:
-    """{rule: float32 of the shape of `images`}: each image's class score, projected back to the pixels.
-
-    classes: integers (n,), of which class for each image. The score is taken before the softmax. It is seeded with 1, not
-    with its value as in `deconvnet.project`: the score of a class may be negative, and a rectified negative signal shows
-    another map.
-
-    Raises ValueError for a class that the model does not have, and where `deconvnet.project` does.
-    """
-    images = models.as_input(model, images)
-    layer, classes = graph.steps(model)[-1].name, _check_classes(model, classes, len(images))
-    probe, nothing = _probe(model, layer), np.zeros(len(images), int)
-    units = Units(np.arange(len(images)), nothing, nothing, classes, nothing)
-    return {rule: _project(probe, images, units, rule).projections for rule in _known_rules(rules)}
-
-
-# Cascading randomization
 
 
 def initial_weights(layer: keras.layers.Layer, seed: int) -> list[np.ndarray]:
@@ -102,7 +53,7 @@ def cascade(
     images: np.ndarray,
     layer: str,
     channel: int | np.ndarray,
-    rules: tuple[str, ...] = deconvnet.RULES,
+    rules: tuple[str, ...] = RULES,
     depths: int = 12,
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -129,7 +80,7 @@ def cascade(
     Raises ValueError for a channel that the layer does not have, fewer than 3 × 3 pixels in sight, a layer that its
     initializer would leave as it is, and where `deconvnet.project_units` does.
     """
-    rules, images = _known_rules(rules), models.as_input(model, images)
+    rules, images = saliency.known_rules(rules), inputs.as_input(model, images)
     if depths < 2:
         raise ValueError(f"depths must be 2 or more, not {depths}: nothing randomized, and everything")
     probe = _probe(model, layer)
@@ -137,7 +88,7 @@ def cascade(
     trained = {rule: _project(probe, images, units, rule) for rule in rules}
     patches = trained[rules[0]]
     height, width = patches.pixels.shape[1:3]
-    corners = zip(edges(images), patches.row, patches.column, strict=True)
+    corners = zip(saliency.edges(images), patches.row, patches.column, strict=True)
     outlines = np.stack([whole[row : row + height, column : column + width] for whole, row, column in corners])
 
     steps = [("none", []), *reversed(_randomizable(probe).items())]
@@ -149,16 +100,16 @@ def cascade(
             _randomize(operation, draw, name)
         for rule in rules if depth in measured else ():
             was, now = trained[rule].projections, _project(probe, images, units, rule).projections
-            maps = saliency(now)
+            maps = saliency.measure(now)
             found = {
-                ("SSIM", "unrandomized"): ssim(maps, saliency(was)),
+                ("SSIM", "unrandomized"): ssim(maps, saliency.measure(was)),
                 ("SSIM", "edge detector"): ssim(maps, outlines),
-                ("rank correlation", "unrandomized"): rank_correlation(maps, saliency(was)),
+                ("rank correlation", "unrandomized"): rank_correlation(maps, saliency.measure(was)),
                 ("rank correlation", "edge detector"): rank_correlation(maps, outlines),
                 ("signed rank correlation", "unrandomized"): rank_correlation(now, was),
             }
             for (measure, reference), values in found.items():
-                rows.append((rule, depth, name, measure, reference, *_mean(values)))
+                rows.append((rule, depth, name, measure, reference, *statistics.mean(values)))
     return pd.DataFrame(rows, columns=["rule", "depth", "layer", "measure", "reference", "value", "low", "high"])
 
 
@@ -193,13 +144,13 @@ def rank_correlation(maps: np.ndarray, others: np.ndarray) -> np.ndarray:
 class _Probe(NamedTuple):
     """A copy of a model up to one layer, weights included, nested models opened."""
 
-    sums: keras.Model  # images -> the layer before its own rectifier or softmax
-    units: keras.Model  # the same + LIFT, in the layer "units"
+    model: keras.Model  # images -> the layer before its own rectifier
+    layer: str  # of the copy, the last one
     names: dict  # of each layer of the copy: as the user sees it
 
 
 def _probe(model, layer):
-    known = deconvnet.coverage(model, layer)
+    known = projection.coverage(model, layer)
     # a unit's own rectifier lets its seed through where the unit is on, and nothing where it is off
     strip = bool(known["covered"][known["layer"] == layer].any())
     copies, names = {}, {}
@@ -223,14 +174,14 @@ def _probe(model, layer):
 
     inputs = [keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype) for tensor in model.inputs]
     output = graph.run(model, inputs, call, until=layer)
-    lifted = keras.layers.Rescaling(1.0, offset=LIFT, dtype="float32", name="units")(output)
-    return _Probe(keras.Model(inputs, output), keras.Model(inputs, lifted), names)
+    copied = keras.Model(inputs, output)
+    return _Probe(copied, graph.steps(copied)[-1].name, names)
 
 
 def _copy(step, bare):
     layer = step.operation
     try:
-        # float32, since LIFT is infinite in 16 bits
+        # float32: random weights may reach beyond what 16 bits hold
         changed = {"name": step.name.replace("/", ".").replace(":", "."), "dtype": "float32"}
         return type(layer).from_config(layer.get_config() | changed | ({"activation": "linear"} if bare else {}))
     except Exception as error:
@@ -238,15 +189,12 @@ def _copy(step, bare):
 
 
 def _project(probe, images, units, rule):
-    """deconvnet.Patches of the units, as seeded with 1."""
-    # a unit is seeded with its activation; LIFT makes that one positive number for all, which is then divided out
-    patches = deconvnet.project_units(probe.units, images, "units", units, rule)
-    return patches._replace(projections=patches.projections / np.float32(LIFT))
+    return projection.project_units(probe.model, images, probe.layer, units, rule, signal=1.0)
 
 
 def _strongest(probe, images, layer, channel):
     """Units of shape (n,): each image's strongest of its channel, by the sum before the rectifier."""
-    channels = probe.sums.output_shape[-1]
+    channels = probe.model.output_shape[-1]
     wanted = np.asarray(channel)
     if wanted.shape not in ((), (len(images),)) or not np.issubdtype(wanted.dtype, np.integer):
         raise ValueError(f"channel must be a whole number, or one for each of the {len(images)} images, not {channel!r}")
@@ -256,7 +204,7 @@ def _strongest(probe, images, layer, channel):
     wanted, places, shape = np.broadcast_to(wanted, len(images)), [], (1, 1)
     for start in range(0, len(images), BATCH):
         # called, not predict: that compiles, and TensorFlow warns of many models compiled one after the other
-        maps = keras.ops.convert_to_numpy(probe.sums([images[start : start + BATCH]], training=False))
+        maps = keras.ops.convert_to_numpy(probe.model([images[start : start + BATCH]], training=False))
         shape = maps.shape[1:3] if maps.ndim == 4 else shape
         flat = maps.reshape(len(maps), -1, channels)
         places.append(np.take_along_axis(flat, wanted[start : start + BATCH, None, None], axis=2)[..., 0].argmax(axis=1))
@@ -281,7 +229,7 @@ def _randomizable(probe):
                 groups[below].append(operation)
         return [below] * len(step.node.outputs)
 
-    graph.run(probe.units, [""], follow)
+    graph.run(probe.model, [""], follow)
     if not groups:
         raise ValueError("there are no weights between the pixels and this layer; nothing to randomize")
     return groups
@@ -295,237 +243,40 @@ def _randomize(layer, seed, name):
     layer.set_weights(drawn)
 
 
-# Deletion and insertion
-
-
-class Curve(NamedTuple):
-    """A class' probability while pixels change, most salient first. n images.
-
-    share: (steps + 1,), of the pixels changed, 0 to 1; probability: (n, steps + 1); auc: (n,), the area under each
-    image's curve, in [0, 1].
-    """
-
-    share: np.ndarray
-    probability: np.ndarray
-    auc: np.ndarray
-
-
-def deletion(
-    model: keras.Model, images: np.ndarray, maps: np.ndarray, classes: np.ndarray, steps: int = 32, seed: int = 0
-) -> Curve:
-    """The probability of each image's class as its most salient pixels turn to the image's mean colour.
-
-    The earlier it falls, the smaller the area under the curve, the better the map. maps: (n, height, width); classes:
-    integers (n,). Pixels of equal saliency go in random order, by `seed`: maps of one unit are zero over much of the image.
-    n · (steps + 1) predictions, in batches. Petsiuk et al. 2018, section 4.1.
-
-    Raises ValueError for maps that do not fit the images or hold NaN, a class that the model does not have, and outputs
-    that are not probabilities.
-    """
-    images = models.as_input(model, images)
-    mean = np.broadcast_to(images.mean(axis=(1, 2), keepdims=True), images.shape)
-    return _curve(model, images, mean, maps, classes, steps, seed)
-
-
-def insertion(
-    model: keras.Model, images: np.ndarray, maps: np.ndarray, classes: np.ndarray, steps: int = 32, seed: int = 0
-) -> Curve:
-    """The probability of each image's class as its most salient pixels come back into a blurred image.
-
-    The earlier it rises, the larger the area under the curve, the better the map. The blur is Gaussian, its standard
-    deviation an eighth of the image's smaller side. The rest as for `deletion`.
-    """
-    images = models.as_input(model, images)
-    sigma = min(images.shape[1:3]) / 8
-    return _curve(model, scipy.ndimage.gaussian_filter(images, (0, sigma, sigma, 0)), images, maps, classes, steps, seed)
-
-
-def _curve(model, begin, end, maps, classes, steps, seed):
-    """Curve from the images `begin` to the images `end`, pixel by pixel in the order of the maps."""
-    maps, classes = _check_maps(maps, begin.shape[:3]), _check_classes(model, classes, len(begin))
-    pixels = maps[0].size
-    if not 1 <= steps <= pixels:
-        raise ValueError(f"steps must be from 1 to {pixels}, the number of pixels, not {steps}")
-    changed = np.linspace(0, pixels, steps + 1).round()
-    probability = np.empty((len(maps), steps + 1), np.float32)
-    batch = max(1, min(BATCH, 2**24 // begin[0].size))  # large images in smaller batches
-    for start in range(0, probability.size, batch):
-        image, step = np.divmod(np.arange(start, min(start + batch, probability.size)), steps + 1)
-        ranks = np.stack([_rank(maps[i], [seed, i]) for i in range(image[0], image[-1] + 1)])
-        done = ranks[image - image[0]] < changed[step, None, None]
-        found = model.predict_on_batch(np.where(done[..., None], end[image], begin[image]))
-        if found.min() < -1e-3 or found.max() > 1.001:
-            raise ValueError(f"the model's outputs reach {found.min():g} to {found.max():g}; end it with a softmax")
-        probability[image, step] = found[np.arange(len(found)), classes[image]]
-    share = changed / pixels
-    return Curve(share, probability, np.trapezoid(probability, share, axis=1))
-
-
-def _rank(values, seed):
-    """Each pixel's place in the order of saliency, 0 first."""
-    # not the order of the pixels among equals: that would begin at the top of the image, where the object is not
-    order = np.lexsort((np.random.default_rng(seed).random(values.size), -values.ravel()))
-    return order.argsort().reshape(values.shape)
-
-
-# Localization against the object's mask
-
-
-def pointing_game(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """Whether each map's maximum lies in the object: bool (n,). Zhang et al. 2016, without their tolerance of 15 pixels.
-
-    masks: bool (n, height, width). Where several pixels are the maximum, all must lie in the object, so that a map of one
-    value everywhere does not hit. Raises ValueError for maps that do not fit the masks or hold NaN, and for an empty mask.
-    """
-    maps, masks = _check_masks(maps, masks)
-    outside = np.where(masks, -np.inf, maps).max(axis=(1, 2))
-    return np.where(masks, maps, -np.inf).max(axis=(1, 2)) > outside
-
-
-def energy_in_mask(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """The share of each map's energy, the sum of its values, that lies in the object: (n,), in [0, 1].
-
-    The energy-based pointing game of Wang et al. 2020 (Score-CAM), with the object's mask in place of its box. Values below
-    0 count as 0; the share of a map without energy is 0. Raises ValueError as `pointing_game`.
-    """
-    maps, masks = _check_masks(maps, masks)
-    energy = np.maximum(maps, 0).astype(float)
-    inside, whole = (energy * masks).sum(axis=(1, 2)), energy.sum(axis=(1, 2))
-    return np.divide(inside, whole, out=np.zeros(len(whole)), where=whole > 0)
-
-
-def boxes(maps: np.ndarray, threshold: float = 0.4) -> np.ndarray:
-    """A box for each map's object: integers (n, 4), first row, first column, and the row and column after the last.
-
-    It holds the pixels of at least `threshold` times the map's maximum (Zhou et al. 2016), of these the connected component
-    with most energy. Pixels with a gap of up to a quarter of the smaller side between them count as connected: projections
-    are fine-grained, and one of their specks is no object. On `shapes` 0.4 was the best threshold, of five from 0.15 to
-    0.5, for each of the three rules. A map of one value everywhere gives the whole image.
-
-    Raises ValueError for NaN, and for a threshold outside (0, 1].
-    """
-    maps = np.maximum(_check_maps(maps, np.shape(maps)), 0)
-    if not 0 < threshold <= 1:
-        raise ValueError(f"threshold is a share of the map's maximum in (0, 1], not {threshold}")
-    return np.array([_box(_component(values, values >= threshold * values.max())) for values in maps])
-
-
-def box_iou(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Intersection over union of each two boxes, (n,), in [0, 1]. one, other: (n, 4) as `boxes` gives them."""
-    first, last = np.maximum(one[:, :2], other[:, :2]), np.minimum(one[:, 2:], other[:, 2:])
-    shared = np.maximum(last - first, 0).prod(axis=1)
-    areas = [(box[:, 2:] - box[:, :2]).prod(axis=1) for box in (one, other)]
-    return shared / (areas[0] + areas[1] - shared)
-
-
-def localization(maps: dict[str, np.ndarray], masks: np.ndarray, threshold: float = 0.4) -> pd.DataFrame:
-    """Whether the maps of each method lie on the object: one row for each method and measure, with value, low, high.
-
-    maps: {method: (n, height, width)}; masks: bool of the same shape. measure, a mean over the images with its 95 %
-    confidence interval (Wilson's for a share of images, Student's t else):
-    - "pointing game": share of images in which the map's maximum lies in the object
-    - "energy in mask": share of the map's energy that does
-    - "box IoU": of `boxes` with the box around the whole mask
-    - "box IoU ≥ 0.5": share of images, known as GT-known localization accuracy (Choe et al. 2020)
-    By chance the first two give the mask's share of the image. Raises ValueError as the functions it is made of.
-    """
-    rows = []
-    for method, values in maps.items():
-        try:
-            hits, energy = pointing_game(values, masks), energy_in_mask(values, masks)
-        except ValueError as error:
-            raise ValueError(f"{method}: {error}") from error
-        overlap = box_iou(boxes(values, threshold), np.array([_box(mask) for mask in masks]))
-        rows.append((method, "pointing game", *_share(hits)))
-        rows.append((method, "energy in mask", *_mean(energy)))
-        rows.append((method, "box IoU", *_mean(overlap)))
-        rows.append((method, "box IoU ≥ 0.5", *_share(overlap >= 0.5)))
-    return pd.DataFrame(rows, columns=["method", "measure", "value", "low", "high"])
-
-
-def _component(values, chosen):
-    """Of the pixels chosen, the component with the largest sum of values."""
-    reach = min(values.shape) // 8
-    labels, count = scipy.ndimage.label(scipy.ndimage.maximum_filter(chosen, 2 * reach + 1), np.ones((3, 3)))
-    energy = scipy.ndimage.sum(values * chosen, labels, np.arange(1, count + 1))
-    return chosen & (labels == 1 + np.argmax(energy))
-
-
-def _box(region):
-    rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
-    return rows[0], columns[0], rows[-1] + 1, columns[-1] + 1
-
-
-def _mean(values):
-    """(mean, low, high); without an interval for a single image."""
-    mean, count = float(np.mean(values)), len(values)
-    if count < 2:
-        return mean, np.nan, np.nan
-    half = scipy.stats.t.ppf((1 + CONFIDENCE) / 2, count - 1) * np.std(values, ddof=1) / np.sqrt(count)
-    return mean, mean - half, mean + half
-
-
-def _share(hits):
-    interval = scipy.stats.binomtest(int(np.sum(hits)), len(hits)).proportion_ci(CONFIDENCE, method="wilson")
-    return float(np.mean(hits)), interval.low, interval.high
-
-
 def _scaled(maps):
     """Each map divided by its maximum; one that is zero everywhere stays so."""
     largest = maps.max(axis=(1, 2), keepdims=True)
     return (maps / np.where(largest > 0, largest, 1)).astype(np.float64)
 
 
-def _known_rules(rules):
-    if isinstance(rules, str) or not rules:
-        raise ValueError(f"rules must be several names of {', '.join(map(repr, deconvnet.RULES))}, not {rules!r}")
-    return [known_rule(rule) for rule in rules]
-
-
 def _check_pair(maps, others):
     if maps.shape != others.shape or not len(maps):
         raise ValueError(f"maps of shapes {maps.shape} and {others.shape} cannot be compared; give two of one shape (n, ...)")
     for values in (maps, others):
-        _check_finite(values)
+        saliency.check_finite(values)
 
 
-def _check_maps(maps, shape):
-    """The maps as an array; ValueError where they have another shape than (n, height, width) of the images, or hold NaN."""
-    maps = np.asarray(maps)
-    if maps.shape != tuple(shape) or maps.ndim != 3 or not maps.size:
-        wanted = tuple(shape) if len(shape) == 3 else "(n, height, width)"
-        channels = "; make them of projections with saliency()" if maps.ndim == 4 else ""
-        raise ValueError(f"maps must be {wanted}, one an image, not {maps.shape}{channels}")
-    _check_finite(maps)
-    return maps
+def figure(table):
+    """Similarity of projections against how far down the network is randomized, one panel a measure, bands the intervals.
 
-
-def _check_finite(maps):
-    bad = np.flatnonzero(~np.isfinite(maps).reshape(len(maps), -1).all(axis=1))
-    if len(bad):
-        raise ValueError(f"map {bad[0]} holds NaN or infinity")
-
-
-def _check_masks(maps, masks):
-    masks = np.asarray(masks)
-    if masks.ndim != 3 or masks.dtype != bool:
-        raise ValueError(f"masks must be bool (n, height, width), not {masks.dtype} {masks.shape}")
-    maps, empty = _check_maps(maps, masks.shape), np.flatnonzero(~masks.any(axis=(1, 2)))
-    if len(empty):
-        raise ValueError(f"mask {empty[0]} is empty; leave out images without an object")
-    return maps, masks
-
-
-def _check_classes(model, classes, count):
-    classes = np.asarray(classes)
-    shape = model.output_shape
-    if not isinstance(shape, tuple) or len(shape) != 2:
-        raise ValueError(f"the model's output is {shape}; a classifier's is (n, classes)")
-    if classes.shape != (count,) or not np.issubdtype(classes.dtype, np.integer):
-        raise ValueError(f"classes must be {count} integers, one an image, not {classes.dtype} {classes.shape}")
-    wrong = np.flatnonzero((classes < 0) | (classes >= shape[-1]))
-    if len(wrong):
-        raise ValueError(
-            f"class {classes[wrong[0]]} of image {wrong[0]} is not in the model; its classes are 0 to {shape[-1] - 1}"
-        )
-    return classes
+    table: as faithfulness.cascade returns. Solid: compared with the trained network's projection; dashed: with the edges.
+    """
+    measures, rules = table["measure"].unique(), table["rule"].unique()
+    ticks = table.drop_duplicates("depth")
+    fig = figures.figure(3.0)
+    axs = fig.subplots(1, len(measures), sharey=True, squeeze=False)[0]
+    for ax, measure in zip(axs, measures, strict=True):
+        for (rule, reference), rows in table[table["measure"] == measure].groupby(["rule", "reference"], sort=False):
+            colour, trained = f"C{list(rules).index(rule)}", reference == "unrandomized"
+            ax.plot(rows["depth"], rows["value"], "-o" if trained else "--", markersize=3, color=colour, label=rule)
+            if trained:
+                ax.fill_between(rows["depth"], rows["low"], rows["high"], color=colour, alpha=0.2, linewidth=0)
+        ax.axhline(0, color="0.7", linewidth=0.8, zorder=0)
+        ax.set(title=measure, xlabel="randomized down to")
+        ax.set_xticks(ticks["depth"], ticks["layer"], rotation=60, ha="right")
+    axs[0].set_ylabel("similarity")
+    lines = [Line2D([], [], color=f"C{index}", label=rule) for index, rule in enumerate(rules)]
+    styles = {"-": "to the trained network's", "--": "to the image's edges"}
+    lines += [Line2D([], [], color="0.3", linestyle=style, label=label) for style, label in styles.items()]
+    fig.legend(handles=lines, loc="outside upper center", ncols=len(lines))
+    return fig

@@ -14,10 +14,12 @@ from PIL import Image
 from scipy import ndimage
 from skimage import exposure, restoration
 
-from deconvlib import progress
+from deconvlib import figures, progress
 from deconvlib.experiments import quality
 
 HOLE = 4  # side in pixels of a square that is missing
+
+
 BLUR_NOISE = 0.01  # standard deviation of the noise after a blur: without any, a blur would be undone exactly
 
 
@@ -194,3 +196,23 @@ DAMAGES = {
         },
     ),
 }
+
+
+def figure(table, label):
+    """Accuracy and PSNR by the strength of a damage, a line a method. table: columns strength, method, accuracy, PSNR.
+
+    A method without a strength, such as none on clean images, is a dashed line.
+    """
+    fig = figures.figure(2.8)
+    axs = fig.subplots(1, 2)
+    for ax, measure, unit in zip(axs, ("accuracy", "PSNR"), ("accuracy", "PSNR, dB"), strict=True):
+        for index, (method, rows) in enumerate(table.groupby("method", sort=False)):
+            if rows["strength"].isna().all():
+                level = rows[measure].iloc[0]
+                if np.isfinite(level):
+                    ax.axhline(level, linestyle="--", color="0.4", label=method)
+            else:
+                ax.plot(rows["strength"], rows[measure], "-o", markersize=3, color=f"C{index}", label=method)
+        ax.set(xlabel=label, ylabel=unit)
+    fig.legend(*axs[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
+    return fig

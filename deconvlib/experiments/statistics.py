@@ -5,11 +5,16 @@ differences of the runs that share regime and seed, so that what a seed does to 
 """
 
 import json
+import textwrap
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import scipy.ndimage
+import scipy.stats
 from scipy import stats
+
+from deconvlib import figures
 
 COLUMNS = ["regime", "variant", "control", "mean", "control_mean", "pairs", "difference", "low", "high", "p"]
 
@@ -87,3 +92,59 @@ def verdict(row) -> str:
     if row["p_holm"] >= 0.05:
         return f"no difference shown: {between}"
     return f"{'higher' if row['difference'] > 0 else 'lower'}: {between}"
+
+
+def interval(values, level: float = 0.95) -> tuple[float, float]:
+    """(mean, half of its t interval) of independent values; 0 for the half of a single one."""
+    values = np.asarray(values, float)
+    half = stats.t.ppf((1 + level) / 2, len(values) - 1) * stats.sem(values) if len(values) > 1 else 0.0
+    return float(values.mean()), float(half)
+
+
+CONFIDENCE = 0.95
+
+
+def mean(values):
+    """(mean, low, high); without an interval for a single image."""
+    mean, count = float(np.mean(values)), len(values)
+    if count < 2:
+        return mean, np.nan, np.nan
+    half = scipy.stats.t.ppf((1 + CONFIDENCE) / 2, count - 1) * np.std(values, ddof=1) / np.sqrt(count)
+    return mean, mean - half, mean + half
+
+
+def share(hits):
+    interval = scipy.stats.binomtest(int(np.sum(hits)), len(hits)).proportion_ci(CONFIDENCE, method="wilson")
+    return float(np.mean(hits)), interval.low, interval.high
+
+
+def forest(table):
+    """How much each variant gains over its control, in percentage points with its 95 % interval; one panel a regime.
+
+    Filled: a difference that stands after the correction for their number (p_holm < 0.05). table: as study.compare returns,
+    of shares.
+    """
+    variants = list(dict.fromkeys(zip(table["variant"], table["control"], strict=True)))
+    groups = list(dict.fromkeys(table["regime"]))
+    columns = min(3, len(groups))
+    rows = -(-len(groups) // columns)
+    fig = figures.figure(rows * (0.2 * len(variants) + 0.8) + 0.3)
+    axs = fig.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    for ax, group in zip(axs.flat, groups, strict=False):
+        for row in table[table["regime"] == group].to_dict("records"):
+            place, middle = variants.index((row["variant"], row["control"])), 100 * row["difference"]
+            spread = np.nan_to_num([[middle - 100 * row["low"]], [100 * row["high"] - middle]])
+            filled = "full" if row["p_holm"] < 0.05 else "none"
+            ax.errorbar(middle, place, xerr=spread, fmt="o", color="C0", markersize=4, capsize=2, fillstyle=filled)
+        ax.axvline(0, color="0.7", linewidth=0.8, zorder=0)
+        ax.set_title(textwrap.fill(group, 30), fontsize=8, parse_math=False)
+    for ax in axs.flat[len(groups) :]:
+        ax.axis("off")
+    for ax in axs.flat[len(groups) - columns : len(groups)]:  # the lowest of each column
+        ax.tick_params("x", labelbottom=True)
+    for ax in axs[:, 0]:
+        ax.tick_params("y", labelsize=7)
+    axs[0, 0].set_yticks(range(len(variants)), [f"{variant}  (over {control})" for variant, control in variants], fontsize=7)
+    axs[0, 0].set_ylim(len(variants) - 0.5, -0.5)
+    fig.supxlabel("difference, percentage points", fontsize=8)
+    return fig

@@ -19,7 +19,11 @@ from deconvlib import progress
 from deconvlib.backend import keras
 
 DPI = 90
+
+
 _panels = {}  # of each place in the notebook the newest, so that a cell that runs again leaves no old error
+
+
 _training = threading.Lock()  # one training at a time in a kernel, whichever panel starts it
 
 

@@ -1,9 +1,6 @@
-"""What a notebook found -> metrics.json and figures; what a run left -> one page."""
+"""What a notebook found -> metrics.json and figures, with the hardware and versions it was found on."""
 
-import base64
-import html
 import importlib.metadata
-import io
 import json
 import os
 import platform
@@ -12,13 +9,12 @@ import subprocess
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import quote
 
 import numpy as np
 import psutil
 
 
-def record(run_dir: str | Path, notebook: str, metrics: dict, figures: dict | None = None) -> None:
+def save(run_dir: str | Path, notebook: str, metrics: dict, figures: dict | None = None) -> None:
     """Write `metrics` with the hardware, versions and commit they were measured on, and `figures` as PNG.
 
     They go to <run_dir>/<notebook>/metrics.json and <figure's name>.png. metrics: {name: number, text, or list of them}.
@@ -48,6 +44,13 @@ def write(path: Path, text: str) -> None:
     part = path.with_name(path.name + ".part")
     part.write_text(text, encoding="utf-8")
     part.replace(path)
+
+
+def read(path):
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
 
 
 def hardware() -> dict:
@@ -111,113 +114,3 @@ def _plain(name, value):
     if not isinstance(number, int | float) or not np.isfinite(number):
         raise ValueError(f"metric {name!r} is {value!r}; it must be a finite number, a text, or a list of them")
     return number
-
-
-PAGE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>deconvlib: {title}</title>
-<style>
-body {{ font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }}
-h1 {{ font-size: 1.5rem; margin-bottom: 0 }} h2 {{ font-size: 1.15rem; margin: 0 }}
-section {{ border-top: 1px solid #ddd; padding: 1.2rem 0 }}
-.meta, .links {{ color: #666; font-size: .85rem }}
-img {{ max-width: 100%; margin: .6rem 0 }}
-table {{ border-collapse: collapse; font-size: .9rem }}
-th, td {{ padding: .1rem 1.2rem .1rem 0; vertical-align: top; text-align: left }}
-.wide {{ overflow-x: auto }}
-td:last-child {{ font-variant-numeric: tabular-nums }}
-.failed, .interrupted {{ color: #b00020 }}
-pre {{ background: #fdecea; padding: .8rem; overflow-x: auto; white-space: pre-wrap }}
-</style>
-<h1>{title}</h1>
-<p class="meta">{about}</p>
-{body}
-</html>
-"""
-
-
-def page(title: str, about: str, body: str) -> str:
-    """A whole page that needs no network. title and about are text; body is HTML, escaped by who made it."""
-    return PAGE.format(title=html.escape(title), about=html.escape(about), body=body)
-
-
-def index(out: Path, profile: str, runs: list[dict]) -> None:
-    """Write <out>/index.html: each notebook's state, key figure and numbers, and what failed.
-
-    runs: one dict a notebook with name, title, status ("done", "kept", "earlier", "failed", "interrupted",
-    "running" or "waiting"),
-    seconds, and error (a text, or None). Everything is escaped; the page needs no network.
-    """
-    sections, about = [], ""
-    for run in runs:
-        metrics = read(out / run["name"] / "metrics.json") if run["status"] in ("done", "kept", "earlier") else {}
-        if metrics:
-            about = _about(metrics)
-        sections.append(_section(out, run, metrics))
-    write(out / "index.html", page(f"Series “{profile}”", about, "\n".join(sections)))
-
-
-def sweep(out: Path, table, figure) -> None:
-    """Write <out>/metrics.csv and index.html of a sweep: its figure, and a row a run. Everything is escaped.
-
-    table: a DataFrame with columns run, notebook, status and any others; a run's name links to its page, where there is
-    one. figure: a Figure, or None.
-    """
-    write(out / "metrics.csv", table.to_csv(index=False))
-    parts, lines = [], []
-    if figure:
-        drawn = io.BytesIO()
-        figure.savefig(drawn, dpi=110, format="png")
-        parts.append(f'<img src="data:image/png;base64,{base64.b64encode(drawn.getvalue()).decode()}" alt="each measure">')
-        parts.append('<p class="meta">Small: a run. Large: the mean of all runs of that value, with its 95 % t interval.</p>')
-    for row in table.astype(object).where(table.notna(), "").to_dict("records"):
-        cells = [html.escape(readable(value)) for value in row.values()]
-        pages = [f"{row['run']}/{row['notebook']}{suffix}" for suffix in (".html", ".failed.ipynb")]
-        if present := [page for page in pages if (out / page).exists()]:
-            cells[0] = f'<a href="{quote(present[0])}">{cells[0]}</a>'
-        lines.append(f'<tr class="{row["status"]}">' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
-    heads = "".join(f"<th>{html.escape(name)}</th>" for name in table)
-    parts.append(f'<div class="wide"><table><tr>{heads}</tr>{"".join(lines)}</table></div>')
-    counts = ", ".join(f"{count} {status}" for status, count in table["status"].value_counts().items())
-    write(out / "index.html", page(f"Sweep “{out.name}”", f"{len(table)} runs: {counts}", "\n".join(parts)))
-
-
-def _about(metrics):
-    device, version = metrics["hardware"], metrics["versions"]
-    return (
-        f"{device['device']}, {device['cores']} cores, {device['memory_gib']} GiB · {version['backend']}, Keras "
-        f"{version['keras']}, Python {version['python']} · commit {metrics['commit'] or 'unknown'} · {metrics['date']}"
-    )
-
-
-def _section(out, run, metrics):
-    name, status = run["name"], run["status"]
-    spent = f", {run['seconds']:.0f} s" if run.get("seconds") else ""
-    said = {"kept": "finished earlier with the same parameters", "earlier": "of an earlier run"}.get(status, status)
-    parts = [f"<h2>{html.escape(run['title'])}</h2>", f'<p class="meta {status}">{html.escape(name)}: {said}{spent}</p>']
-    for figure in metrics.get("figures", [])[:1]:
-        source = html.escape(f"{name}/{figure}.png", quote=True)
-        parts.append(f'<img src="{source}" alt="{html.escape(figure, quote=True)}">')
-    rows = "".join(
-        f"<tr><td>{html.escape(metric)}</td><td>{html.escape(readable(value))}</td></tr>"
-        for metric, value in metrics.get("metrics", {}).items()
-    )
-    parts.append(f"<table>{rows}</table>" if rows else "")
-    parts.append(f"<pre>{html.escape(run['error'])}</pre>" if run.get("error") else "")
-    files = [path.name for path in (out / f"{name}.html", out / f"{name}.ipynb", out / f"{name}.failed.ipynb") if path.exists()]
-    links = " · ".join(f'<a href="{html.escape(file, quote=True)}">{html.escape(file)}</a>' for file in files)
-    parts.append(f'<p class="links">{links}</p>')
-    return "<section>" + "\n".join(part for part in parts if part) + "</section>"
-
-
-def readable(value):
-    if isinstance(value, list):
-        return ", ".join(map(readable, value))
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def read(path):
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}

@@ -4,9 +4,7 @@ papermill executes; success is decided here, because papermill calls a dead kern
 traceback inside a widget.
 """
 
-import ast
 import contextlib
-import difflib
 import hashlib
 import json
 import os
@@ -15,15 +13,10 @@ import signal
 import time
 from pathlib import Path
 
-import yaml
-
-from deconvlib.lab import record as report
+from deconvlib.lab import pages, record
+from deconvlib.lab.parameters import UserError, checked_parameters, choose, read_profile
 
 ROOT = Path(__file__).parents[2]
-
-
-class UserError(Exception):
-    """Something that the user can mend, said in one line."""
 
 
 def run(
@@ -58,7 +51,7 @@ def _run_all(paths, parameters, profile, out, fresh, series):
     runs, chosen = [], []
     for path in series:
         entry = {"name": path.stem, "title": _title(path), "status": "waiting", "seconds": None, "error": None}
-        earlier = report.read(out / path.stem / "run.json")
+        earlier = record.read(out / path.stem / "run.json")
         if path in paths:
             chosen.append(entry)
         elif earlier and (out / path.name).exists():  # the page also shows what a run of other notebooks left here
@@ -72,7 +65,7 @@ def _run_all(paths, parameters, profile, out, fresh, series):
         key, state = fingerprint(path, parameters[path]), out / path.stem / "run.json"
         state.parent.mkdir(exist_ok=True)
         label = f"[{number}/{len(paths)}] {path.stem}"
-        earlier = report.read(state)
+        earlier = record.read(state)
         if not rerun and earlier.get("key") == key and (out / path.name).exists():
             entry |= {"status": "kept", "seconds": earlier["seconds"]}
             print(f"{label}: kept, finished earlier with the same parameters (--fresh runs it again)", flush=True)
@@ -80,7 +73,7 @@ def _run_all(paths, parameters, profile, out, fresh, series):
         rerun = True  # later notebooks read what this one writes
         state.unlink(missing_ok=True)
         entry["status"] = "running"
-        report.index(out, profile, runs)
+        pages.index(out, profile, runs)
         print(f"{label}: running", flush=True)
         begun = time.time()
         try:
@@ -91,13 +84,13 @@ def _run_all(paths, parameters, profile, out, fresh, series):
             raise
         finally:
             entry["seconds"] = round(time.time() - begun, 1)
-            report.index(out, profile, runs)
+            pages.index(out, profile, runs)
         if entry["error"]:
             print(f"{label}: FAILED after {entry['seconds']:.0f} s\n  {entry['error']}", flush=True)
         else:
-            report.write(state, json.dumps({"key": key, "seconds": entry["seconds"], "parameters": parameters[path]}))
+            record.write(state, json.dumps({"key": key, "seconds": entry["seconds"], "parameters": parameters[path]}))
             print(f"{label}: done in {entry['seconds']:.0f} s", flush=True)
-    report.index(out, profile, runs)
+    pages.index(out, profile, runs)
     print(f"report: {out / 'index.html'}", flush=True)
     return int(any(entry["status"] == "failed" for entry in runs))
 
@@ -140,7 +133,7 @@ def execute(path, out, parameters, echo=True):
         nbformat.write(notebook, part)
         part.replace(failed if error else done)
         if not error:
-            report.write(done.with_suffix(".html"), _page(notebook, path.stem))
+            record.write(done.with_suffix(".html"), pages.notebook(notebook, path.stem))
     return f"{error}\n  executed copy: {failed.name}" if error else None
 
 
@@ -183,105 +176,6 @@ def _tidy(notebook):
             cell.outputs = [output for output in cell.outputs if output not in bars]
         for output in cell.get("outputs", []):
             output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
-
-
-def _page(notebook, title):
-    from nbconvert import HTMLExporter
-    from traitlets.config import Config
-
-    # no script from the internet: without MathJax a formula stays as it was typed
-    config = Config(HTMLExporter={"mathjax_url": "", "require_js_url": "", "jquery_url": "", "widget_renderer_url": ""})
-    config.CoalesceStreamsPreprocessor.enabled = True
-    return HTMLExporter(config=config).from_notebook_node(notebook, {"metadata": {"name": title}})[0]
-
-
-def choose(paths, wanted):
-    stems = [path.stem for path in paths]
-    if not paths:
-        raise UserError("there are no notebooks here")
-    unknown = [name for name in wanted if not any(stem.startswith(name) for stem in stems)]
-    if unknown:
-        raise UserError(f"notebook {not_known(unknown[0], stems)}")
-    return [path for path in paths if not wanted or any(path.stem.startswith(name) for name in wanted)]
-
-
-def read_profile(folder, profile):
-    """{notebook's stem, or "all": {parameter: value}}; its names are checked against every notebook there is."""
-    path = folder / "profiles" / f"{profile}.yaml"
-    if not path.exists():
-        raise UserError(f"profile {not_known(profile, sorted(file.stem for file in path.parent.glob('*.yaml')))}")
-    sections = read_yaml(path) or {}
-    defaults = {file.stem: read_defaults(file) for file in sorted(folder.glob("[0-9]*.ipynb"))}
-    defaults["all"] = {name: None for known in defaults.values() for name in known}
-    for notebook, values in sections.items():
-        if notebook not in defaults:
-            raise UserError(f"{path.name}: notebook {not_known(notebook, list(defaults))}")
-        for name in values or {}:
-            if name not in defaults[notebook]:
-                raise UserError(f"{path.name}: {notebook}: parameter {not_known(name, sorted(defaults[notebook]))}")
-    return sections
-
-
-def read_yaml(path):
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise UserError(f"{path.name} is not YAML: {error}") from error
-
-
-def checked_parameters(paths, sections, overrides):
-    """{path: {parameter: value}}: the profile's, then the overrides. Each must be known, and of its default's type."""
-    defaults = {path: read_defaults(path) for path in paths}
-    everywhere = sections.get("all") or {}
-    for name in overrides:
-        if not any(name in known for known in defaults.values()):
-            raise UserError(f"parameter {not_known(name, sorted({name for known in defaults.values() for name in known}))}")
-    values = {}
-    for path, known in defaults.items():
-        own = sections.get(path.stem) or {}
-        given = {name: value for name, value in (everywhere | own | overrides).items() if name in known}
-        values[path] = {name: _typed(path.stem, name, value, known[name]) for name, value in given.items()}
-        values[path] |= {"run_dir": None} if "run_dir" in known else {}
-    return values
-
-
-def read_defaults(path):
-    """{parameter: default} of a notebook's tagged cell, without running it."""
-    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    tagged = [cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
-    if len(tagged) != 1:
-        raise UserError(f"{path.stem} has {len(tagged)} cells tagged 'parameters'; it needs one")
-    body = ast.parse("".join(tagged[0]["source"])).body
-    return {statement.targets[0].id: ast.literal_eval(statement.value) for statement in body}
-
-
-def _typed(notebook, name, value, default):
-    """The value as the type of the parameter's default. Text, from a command line, is read as that type."""
-    wanted = type(default)
-    if isinstance(value, str) and wanted is not str:
-        if value.lower() in ("none", "null", ""):
-            value = None
-        elif value.lower() in ("true", "false"):
-            value = value.lower() == "true"
-        else:
-            with contextlib.suppress(ValueError, SyntaxError):
-                value = ast.literal_eval(value)
-    if default is None or (value is None and wanted is str):  # None stands for "not given"
-        return value
-    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if type(value) is not wanted:
-        raise UserError(
-            f"{notebook}: parameter {name!r} is {value!r}, a {type(value).__name__}; it must be a {wanted.__name__} "
-            f"like {default!r}"
-        )
-    return value
-
-
-def not_known(name, known):
-    near = difflib.get_close_matches(str(name), known, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else "."
-    return f"{str(name)!r} is not known{hint} Known: {', '.join(map(str, known))}"
 
 
 def fingerprint(path, parameters):

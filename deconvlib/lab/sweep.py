@@ -32,9 +32,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from deconvlib.lab import record as report
-from deconvlib.lab import run as batch  # few imports: each worker makes them
-from deconvlib.lab.run import UserError
+from deconvlib import checks
+from deconvlib.lab import pages, record
+from deconvlib.lab.parameters import UserError, checked_parameters, choose, read_defaults, read_profile, read_yaml
+from deconvlib.lab.run import ROOT, alone, execute, fingerprint, fix_data_folder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +58,7 @@ def sweep(
     workers: int | None = None,
     out: Path | None = None,
     failed: bool = False,
-    folder: Path = batch.ROOT / "notebooks",
+    folder: Path = ROOT / "notebooks",
 ) -> int:
     """Run the grid into `out` (reports/<grid's name>); returns 0, or 1 where a run failed.
 
@@ -73,8 +74,8 @@ def sweep(
         import distributed
     except ModuleNotFoundError:
         raise UserError("a sweep needs Dask: pip install -c requirements.txt -e '.[cluster]'") from None
-    out = Path(out or batch.ROOT / "reports" / Path(grid).stem).resolve()
-    with batch.alone(out), contextlib.ExitStack() as stack:
+    out = Path(out or ROOT / "reports" / Path(grid).stem).resolve()
+    with alone(out), contextlib.ExitStack() as stack:
         states = {run.name: recorded(out, run) for run in runs}
         for name in [name for name, state in states.items() if failed and state.get("status") == "failed"]:
             shutil.rmtree(out / name)
@@ -107,7 +108,7 @@ def expand(grid: Path, folder: Path) -> tuple[list[Run], list[str]]:
     Raises UserError for what is unknown, of another type than the parameter's default, or not of a grid's form.
     """
     try:
-        blocks = batch.read_yaml(grid)
+        blocks = read_yaml(grid)
     except OSError as error:
         raise UserError(f"cannot read the grid {grid}: {error.strerror}") from error
     runs, order = {}, {}
@@ -116,11 +117,11 @@ def expand(grid: Path, folder: Path) -> tuple[list[Run], list[str]]:
             raise UserError(f"{grid.name}: a block needs a notebook, like `notebook: 03_training`; this is {block!r}")
         for name in block:
             if name not in (known := ["notebook", "profile", "parameters", "grid"]):
-                raise UserError(f"{grid.name}: {batch.not_known(name, known)}")
-        paths = batch.choose(sorted(folder.glob("[0-9]*.ipynb")), [str(block["notebook"])])
+                raise UserError(f"{grid.name}: {checks.not_known(name, known)}")
+        paths = choose(sorted(folder.glob("[0-9]*.ipynb")), [str(block["notebook"])])
         if len(paths) > 1:
             raise UserError(f"{grid.name}: notebook {block['notebook']!r} may be {', '.join(path.stem for path in paths)}")
-        sections = batch.read_profile(folder, block["profile"]) if block.get("profile") else {}
+        sections = read_profile(folder, block["profile"]) if block.get("profile") else {}
         fixed, choices = block.get("parameters") or {}, block.get("grid") or {}
         if not isinstance(fixed, dict):
             raise UserError(f"{grid.name}: parameters must be {{name: value}}, not {fixed!r}")
@@ -130,16 +131,16 @@ def expand(grid: Path, folder: Path) -> tuple[list[Run], list[str]]:
             if not isinstance(values, list) or not values or name in fixed:
                 raise UserError(f"{grid.name}: {name!r} in a grid needs a list of values, and none among the parameters")
         order |= choices
-        defaults = batch.read_defaults(paths[0])
+        defaults = read_defaults(paths[0])
         if "run_dir" not in defaults or "run_dir" in fixed | choices:
             raise UserError(f"{grid.name}: {paths[0].stem} needs a parameter 'run_dir', which the sweep alone sets")
         for combination in itertools.product(*choices.values()):
             chosen = fixed | dict(zip(choices, combination, strict=True))
-            parameters = defaults | batch.checked_parameters(paths, sections, chosen)[paths[0]]
+            parameters = defaults | checked_parameters(paths, sections, chosen)[paths[0]]
             del parameters["run_dir"]
             told = json.dumps(parameters, sort_keys=True).encode()
             name = f"{paths[0].stem}-{hashlib.blake2b(told, digest_size=6).hexdigest()}"
-            runs[name] = Run(name, paths[0], parameters, batch.fingerprint(paths[0], parameters))
+            runs[name] = Run(name, paths[0], parameters, fingerprint(paths[0], parameters))
     names = [*order, *(name for run in runs.values() for name in run.parameters)]
     differing = {name for name in names if len({json.dumps(run.parameters.get(name)) for run in runs.values()}) > 1}
     return list(runs.values()), [name for name in dict.fromkeys(names) if name in differing]
@@ -147,7 +148,7 @@ def expand(grid: Path, folder: Path) -> tuple[list[Run], list[str]]:
 
 def recorded(out: Path, run: Run) -> dict:
     """What was recorded of the run: status ("done" or "failed"), error, seconds, hardware; empty where it is to run."""
-    state = report.read(out / run.name / "run.json")
+    state = record.read(out / run.name / "run.json")
     return state if state.get("key") == run.key else {}
 
 
@@ -161,29 +162,29 @@ def attempt(run: Run, out: Path) -> dict:
 
     if state := recorded(out, run):  # by a worker that was given up too early, or for a sweep that has ended
         return state
-    if batch.fingerprint(run.path, run.parameters) != run.key:
+    if fingerprint(run.path, run.parameters) != run.key:
         raise RuntimeError("the notebook, deconvlib or KERAS_BACKEND here differ from what the sweep began with")
-    batch.fix_data_folder()
+    fix_data_folder()
     os.chdir(run.path.parent)  # papermill goes there and back, which mixes up the threads of a worker that has several
     part = out / f"{run.name}.{uuid.uuid4().hex[:8]}.part"
     part.mkdir()
     begun = time.time()
     run_dir = os.path.relpath(part, run.path.parent)  # no path of a machine goes into an executed notebook
-    error = batch.execute(run.path, part, run.parameters | {"run_dir": run_dir}, echo=False)
+    error = execute(run.path, part, run.parameters | {"run_dir": run_dir}, echo=False)
     if error and (get_worker().status != Status.running or "Kernel died before replying" in error):
         raise RuntimeError(error)
     for file in (*part.glob("*.ipynb"), *part.glob("*.html")):  # what they call their folder
-        report.write(file, file.read_text(encoding="utf-8").replace(part.name, run.name))
-    found = report.read(part / run.path.stem / "metrics.json")
+        record.write(file, file.read_text(encoding="utf-8").replace(part.name, run.name))
+    found = record.read(part / run.path.stem / "metrics.json")
     state = {
         "key": run.key,
         "status": "failed" if error else "done",
         "error": error,
         "seconds": round(time.time() - begun, 1),
-        "hardware": found.get("hardware") or {"device": report.processor(), "cores": report.cores()},
+        "hardware": found.get("hardware") or {"device": record.processor(), "cores": record.cores()},
         "parameters": run.parameters,
     }
-    report.write(part / "run.json", json.dumps(state, indent=1))
+    record.write(part / "run.json", json.dumps(state, indent=1))
     if first := recorded(out, run):
         shutil.rmtree(part)
         return first
@@ -218,8 +219,8 @@ def _local(workers):
     from distributed import Nanny, Scheduler, SpecCluster
 
     gpus = _gpus()
-    workers = workers or len(gpus) or max(1, report.cores() // 2)
-    threads = str(max(1, report.cores() // workers))
+    workers = workers or len(gpus) or max(1, record.cores() // 2)
+    threads = str(max(1, record.cores() // workers))
     shared = {"host": "127.0.0.1", "dashboard": False}
     # a terminal's Ctrl-C reaches the workers too, which would each show a traceback before the sweep ends them
     deaf = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
@@ -250,7 +251,7 @@ def _publish(out, runs, varied, states):
 
     from deconvlib import figures as plots
 
-    found = {run.name: report.read(out / run.name / run.path.stem / "metrics.json") for run in runs if states[run.name]}
+    found = {run.name: record.read(out / run.name / run.path.stem / "metrics.json") for run in runs if states[run.name]}
     metrics = {name: values.get("metrics", {}) for name, values in found.items()}
     taken = {"run", "notebook", "status", "seconds", "hardware", "error", *varied}
     columns = {name: f"{name} (measured)" if name in taken else name for values in metrics.values() for name in values}
@@ -265,7 +266,7 @@ def _publish(out, runs, varied, states):
         rows.append(row | {"error": state.get("error")})
     table = pd.DataFrame(rows, dtype=object)
     numbers = [column for name, column in columns.items() if name not in varied and _differ_as_numbers(table[column].dropna())]
-    report.sweep(out, table, plots.sweep(table, varied[0], numbers) if varied and numbers else None)
+    pages.sweep(out, table, plots.sweep(table, varied[0], numbers) if varied and numbers else None)
 
 
 def _cell(value):

@@ -8,12 +8,13 @@ import itertools
 import math
 from typing import NamedTuple
 
+from deconvlib import checks
 from deconvlib.backend import keras
-from deconvlib.networks import classifier as models
-from deconvlib.networks import network_deconvolution as layers
-from deconvlib.networks import upsampling as operators
+from deconvlib.networks import classifier, network_deconvolution, upsampling
 
 ops = keras.ops
+
+
 NEAR = 9  # pixels, side of the square around a missing pixel whose mean is its first guess
 
 
@@ -49,10 +50,10 @@ def encoder_decoder(
 
     Raises ValueError for a name or number that cannot work, sides that don't halve so often among them.
     """
-    models.known("decoder", decoder, operators.OPERATORS)
-    models.known("normalization", normalization, ("none", "batch", "deconvolution_and_batch"))
-    stages = models.stages_of(filters)
-    models.check_positive("filters and channels", *itertools.chain(*stages), channels)
+    checks.known("decoder", decoder, upsampling.OPERATORS)
+    checks.known("normalization", normalization, ("none", "batch", "deconvolution_and_batch"))
+    stages = classifier.stages_of(filters)
+    checks.positive("filters and channels", *itertools.chain(*stages), channels)
     _check_halves(image_shape, stages)
     if scale < 1 or scale & (scale - 1):
         raise ValueError(f"scale must be a power of 2, not {scale}")
@@ -60,9 +61,9 @@ def encoder_decoder(
         raise ValueError(f"correction adds to the image's {image_shape[2]} channels, not to {channels}")
     if holes and (not correction or scale > 1):
         raise ValueError("holes needs correction=True and scale=1: what is not missing stays as it is")
-    seeds = models.seeds_of(seed)
+    seeds = classifier.seeds_of(seed)
     decoder_kernel_size = decoder_kernel_size or (4 if decoder == "transposed" else 3)
-    convolution = layers.DeconvolvedConv2D if normalization == "deconvolution_and_batch" else keras.layers.Conv2D
+    convolution = network_deconvolution.DeconvolvedConv2D if normalization == "deconvolution_and_batch" else keras.layers.Conv2D
 
     def finish(x):
         x = keras.layers.BatchNormalization(momentum=0.9)(x) if normalization != "none" else x
@@ -140,12 +141,12 @@ def variational(
 
     Raises ValueError for a name or number that cannot work.
     """
-    models.known("decoder", decoder, operators.OPERATORS)
-    models.check_positive("code and filters", code, *filters)
+    checks.known("decoder", decoder, upsampling.OPERATORS)
+    checks.positive("code and filters", code, *filters)
     _check_halves(image_shape, filters)
     if not divergence_weight >= 0:
         raise ValueError(f"divergence_weight must be 0 or more, not {divergence_weight}")
-    seeds = models.seeds_of(seed)
+    seeds = classifier.seeds_of(seed)
 
     def weights():
         return {"kernel_initializer": keras.initializers.GlorotUniform(next(seeds))}
@@ -207,8 +208,8 @@ class Sampling(keras.layers.Layer):
 def _finer(decoder, width, kernel_size, seed, **settings):
     """The layer of operators.OPERATORS that doubles height and width."""
     initializer = keras.initializers.GlorotUniform(seed)
-    initializer = operators.ICNR(initializer) if decoder == "subpixel" else initializer
-    made = operators.OPERATORS[decoder]
+    initializer = upsampling.ICNR(initializer) if decoder == "subpixel" else initializer
+    made = upsampling.OPERATORS[decoder]
     return made(width, kernel_size, strides=2, padding="same", kernel_initializer=initializer, **settings)
 
 

@@ -7,7 +7,9 @@ convolve. They stand in for a batch normalization, which looks at each channel a
 
 import math
 
-from deconvlib import backend
+import numpy as np
+
+from deconvlib import backend, checks, figures
 from deconvlib.backend import keras
 
 ops = keras.ops
@@ -77,7 +79,7 @@ class _Deconvolved:
 
     def _configure(self, block, epsilon, iterations, momentum):
         for name, value in {"block": block, "iterations": iterations}.items():
-            check_count(name, value)
+            checks.count(name, value)
         if not epsilon > 0 or not 0 <= momentum < 1:
             raise ValueError(f"epsilon must be above 0 and momentum in [0, 1), not {epsilon} and {momentum}")
         self.block, self.epsilon, self.iterations, self.momentum = block, epsilon, iterations, momentum
@@ -150,9 +152,9 @@ class DeconvolvedConv2D(_Deconvolved, keras.layers.Conv2D):
     ):
         super().__init__(filters, kernel_size, **settings)
         self._configure(block, epsilon, iterations, momentum)
-        check_count("sampling_stride", sampling_stride)
+        checks.count("sampling_stride", sampling_stride)
         if max_patches is not None:
-            check_count("max_patches", max_patches)
+            checks.count("max_patches", max_patches)
         if self.groups > 1:
             raise ValueError(f"groups must be 1, not {self.groups}: all filters read the same patches")
         if self.data_format != "channels_last":
@@ -235,134 +237,14 @@ class DeconvolvedDense(_Deconvolved, keras.layers.Dense):
         return ops.reshape(kernel, (features, self.units)), bias
 
 
-class _BySize(keras.layers.Layer):
-    """A layer that multiplies height and width by `size`, and refuses shapes that do not go with it."""
-
-    def __init__(self, size=2, **settings):
-        super().__init__(**settings)
-        check_count("size", size)
-        self.size = size
-
-    def get_config(self):
-        return super().get_config() | {"size": self.size}
-
-    def build(self, input_shape):
-        self.compute_output_shape(input_shape)
-
-
-@keras.saving.register_keras_serializable(package="deconvlib")
-class Unpooling2D(_BySize):
-    """Each value back at the place of its region's maximum, zero elsewhere: unpooling by switches.
-
-    Takes [pooled, maps]: values (n, rows, columns, channels), and the maps (n, height, width, channels) whose max pooling
-    by `size` has that shape. Returns the shape of `maps`. Where a maximum occurs twice in a region, the first place has it;
-    the rows and columns that the pooling left over are zero. Zeiler & Fergus 2013, section 2.1; Zhao et al. 2015.
-
-    Raises ValueError where the two shapes disagree.
-    """
-
-    def compute_output_shape(self, input_shape):
-        pooled, maps = input_shape
-        wanted = (maps[0], *(length and length // self.size for length in maps[1:3]), maps[3])
-        if tuple(pooled[1:]) != wanted[1:]:
-            raise ValueError(
-                f"layer {self.name!r} has values of {tuple(pooled[1:])} for maps of {tuple(maps[1:])}, whose pooling by "
-                f"{self.size} has the shape {wanted[1:]}"
-            )
-        return tuple(maps)
-
-    def call(self, inputs):
-        pooled, maps = inputs
-        size, (_, rows, columns, channels) = self.size, ops.shape(pooled)
-        inside = maps[:, : rows * size, : columns * size]
-        regions = ops.transpose(ops.reshape(inside, (-1, rows, size, columns, size, channels)), (0, 1, 3, 5, 2, 4))
-        regions = ops.reshape(regions, (-1, rows, columns, channels, size * size))
-        # argmax, not a comparison with the maximum: one place in a region, also of equals
-        switches = ops.one_hot(ops.argmax(regions, axis=-1), size * size, dtype=pooled.dtype)
-        unpooled = ops.reshape(pooled[..., None] * switches, (-1, rows, columns, channels, size, size))
-        unpooled = ops.reshape(ops.transpose(unpooled, (0, 1, 4, 2, 5, 3)), (-1, rows * size, columns * size, channels))
-        left = [ops.shape(maps)[axis] - ops.shape(inside)[axis] for axis in (1, 2)]
-        return ops.pad(unpooled, ((0, 0), (0, left[0]), (0, left[1]), (0, 0)))
-
-
-@keras.saving.register_keras_serializable(package="deconvlib")
-class DepthToSpace(_BySize):
-    """Channels as the pixels of a finer map: what makes a convolution a sub-pixel convolution.
-
-    Takes (n, height, width, size² × channels), returns (n, height × size, width × size, channels): the first `channels` are
-    the upper left pixel of each square of `size`, the next ones the pixel right of it. Shi et al. 2016.
-
-    Raises ValueError for channels that size² does not divide.
-    """
-
-    def compute_output_shape(self, input_shape):
-        n, height, width, channels = input_shape
-        if channels % self.size**2:
-            raise ValueError(f"layer {self.name!r} takes {self.size**2} channels for each of its output, not {channels} in all")
-        return (n, *(length and length * self.size for length in (height, width)), channels // self.size**2)
-
-    def call(self, inputs):
-        return ops.depth_to_space(inputs, self.size, data_format="channels_last")
-
-
-@keras.saving.register_keras_serializable(package="deconvlib")
-class RandomShift(keras.layers.Layer):
-    """While training, moves each image by whole pixels, up to `share` of its side each way, and mirrors it at the border.
-
-    Keras' RandomTranslation moves an image after the other under JAX, which leaves a GPU idle.
-    """
-
-    def __init__(self, share, seed=None, **keywords):
-        super().__init__(**keywords)
-        self.share, self.seed = share, seed
-        self.seed_generator = keras.random.SeedGenerator(seed)
-
-    def call(self, images, training=False):
-        if not training:
-            return images
-        for _ in ("rows", "columns"):  # which are transposed, so that each is the first axis once
-            count, side = ops.shape(images)[0], images.shape[1]
-            most = int(self.share * side)
-            place = ops.arange(side) + keras.random.randint((count, 1), -most, most + 1, seed=self.seed_generator)
-            place = ops.mod(place, 2 * side)
-            place = ops.minimum(place, 2 * side - 1 - place) + side * ops.arange(count)[:, None]
-            lines = ops.reshape(images, (count * side, *images.shape[2:]))
-            images = ops.transpose(ops.take(lines, place, axis=0), (0, 2, 1, 3))
-        return images
-
-    def get_config(self):
-        return super().get_config() | {"share": self.share, "seed": self.seed}
-
-
-@keras.saving.register_keras_serializable(package="deconvlib")
-class ReconstructionLoss(keras.layers.Layer):
-    """Adds weight × mean squared error of a reconstruction to the loss of the model that it is in.
-
-    Takes [outputs, reconstruction, original, ...], each reconstruction of the shape of the original after it, whose errors
-    are added; returns `outputs` as they are, so that a model can have the layer between two others. Zhang, Lee & Lee 2016,
-    equations 1 and 2.
-    """
-
-    def __init__(self, weight=1.0, **settings):
-        super().__init__(**settings)
-        if not weight > 0:
-            raise ValueError(f"weight must be above 0, not {weight}")
-        self.weight = weight
-
-    def get_config(self):
-        return super().get_config() | {"weight": self.weight}
-
-    def compute_output_shape(self, input_shape):
-        return input_shape[0]
-
-    def call(self, inputs):
-        outputs, *pairs = inputs
-        for reconstruction, original in zip(pairs[::2], pairs[1::2], strict=True):
-            error = ops.cast(reconstruction, "float32") - ops.cast(original, "float32")
-            self.add_loss(self.weight * ops.mean(ops.square(error)))
-        return outputs
-
-
-def check_count(name, value):
-    if not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name} must be a whole number of 1 or more, not {value!r}")
+def covariances(matrices, titles):
+    """Square matrices side by side on one scale, zero white: covariances of patches before and after."""
+    fig = figures.figure(2.6)
+    axs = fig.subplots(1, len(matrices), squeeze=False)[0]
+    limit = max(np.abs(matrix).max() for matrix in matrices) or 1
+    for ax, matrix, title in zip(axs, matrices, titles, strict=True):
+        image = ax.imshow(matrix, cmap="RdBu_r", vmin=-limit, vmax=limit)
+        ax.set_title(title, fontsize=8)
+        ax.set(xticks=[], yticks=[])
+    fig.colorbar(image, ax=axs, label="covariance")
+    return fig

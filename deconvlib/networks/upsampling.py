@@ -1,25 +1,84 @@
-"""Four ways to a finer map, as layers that stand in for each other, and what their grids leave in it.
+"""The layers that Keras lacks: network deconvolution, the parts of decoders, and an augmentation that is fast everywhere.
 
-Each has the arguments of keras.layers.Conv2DTranspose, takes float (n, height, width, channels) and returns
-(n, height × strides, width × strides, filters), padded "same" whatever the kernel and the stride:
-
-    transposed   keras.layers.Conv2DTranspose: each value spreads its kernel; kernels overlap
-    resize       ResizeConv2D: the nearest value, then a convolution (Odena et al. 2016)
-    subpixel     SubpixelConv2D: a convolution to channels that become pixels (Shi et al. 2016)
-    unpooling    UnpoolingConv2D: each value at its maximum's place, then a convolution (Zeiler et al. 2011, Noh et al. 2015)
+Network deconvolution (Ye et al., "Network Deconvolution", ICLR 2020) is no transposed convolution. A convolution with an
+image blurs, since neighbouring pixels and channels are correlated; these layers take the correlation out before they
+convolve. They stand in for a batch normalization, which looks at each channel alone.
 """
 
-import time
-
-import numpy as np
-import pandas as pd
-
-from deconvlib import backend, progress
+from deconvlib import checks
 from deconvlib.backend import keras
-from deconvlib.networks import classifier as models
-from deconvlib.networks import network_deconvolution as layers
 
 ops = keras.ops
+
+
+class _BySize(keras.layers.Layer):
+    """A layer that multiplies height and width by `size`, and refuses shapes that do not go with it."""
+
+    def __init__(self, size=2, **settings):
+        super().__init__(**settings)
+        checks.count("size", size)
+        self.size = size
+
+    def get_config(self):
+        return super().get_config() | {"size": self.size}
+
+    def build(self, input_shape):
+        self.compute_output_shape(input_shape)
+
+
+@keras.saving.register_keras_serializable(package="deconvlib")
+class Unpooling2D(_BySize):
+    """Each value back at the place of its region's maximum, zero elsewhere: unpooling by switches.
+
+    Takes [pooled, maps]: values (n, rows, columns, channels), and the maps (n, height, width, channels) whose max pooling
+    by `size` has that shape. Returns the shape of `maps`. Where a maximum occurs twice in a region, the first place has it;
+    the rows and columns that the pooling left over are zero. Zeiler & Fergus 2013, section 2.1; Zhao et al. 2015.
+
+    Raises ValueError where the two shapes disagree.
+    """
+
+    def compute_output_shape(self, input_shape):
+        pooled, maps = input_shape
+        wanted = (maps[0], *(length and length // self.size for length in maps[1:3]), maps[3])
+        if tuple(pooled[1:]) != wanted[1:]:
+            raise ValueError(
+                f"layer {self.name!r} has values of {tuple(pooled[1:])} for maps of {tuple(maps[1:])}, whose pooling by "
+                f"{self.size} has the shape {wanted[1:]}"
+            )
+        return tuple(maps)
+
+    def call(self, inputs):
+        pooled, maps = inputs
+        size, (_, rows, columns, channels) = self.size, ops.shape(pooled)
+        inside = maps[:, : rows * size, : columns * size]
+        regions = ops.transpose(ops.reshape(inside, (-1, rows, size, columns, size, channels)), (0, 1, 3, 5, 2, 4))
+        regions = ops.reshape(regions, (-1, rows, columns, channels, size * size))
+        # argmax, not a comparison with the maximum: one place in a region, also of equals
+        switches = ops.one_hot(ops.argmax(regions, axis=-1), size * size, dtype=pooled.dtype)
+        unpooled = ops.reshape(pooled[..., None] * switches, (-1, rows, columns, channels, size, size))
+        unpooled = ops.reshape(ops.transpose(unpooled, (0, 1, 4, 2, 5, 3)), (-1, rows * size, columns * size, channels))
+        left = [ops.shape(maps)[axis] - ops.shape(inside)[axis] for axis in (1, 2)]
+        return ops.pad(unpooled, ((0, 0), (0, left[0]), (0, left[1]), (0, 0)))
+
+
+@keras.saving.register_keras_serializable(package="deconvlib")
+class DepthToSpace(_BySize):
+    """Channels as the pixels of a finer map: what makes a convolution a sub-pixel convolution.
+
+    Takes (n, height, width, size² × channels), returns (n, height × size, width × size, channels): the first `channels` are
+    the upper left pixel of each square of `size`, the next ones the pixel right of it. Shi et al. 2016.
+
+    Raises ValueError for channels that size² does not divide.
+    """
+
+    def compute_output_shape(self, input_shape):
+        n, height, width, channels = input_shape
+        if channels % self.size**2:
+            raise ValueError(f"layer {self.name!r} takes {self.size**2} channels for each of its output, not {channels} in all")
+        return (n, *(length and length * self.size for length in (height, width)), channels // self.size**2)
+
+    def call(self, inputs):
+        return ops.depth_to_space(inputs, self.size, data_format="channels_last")
 
 
 class _Upsampling(keras.layers.Conv2D):
@@ -28,7 +87,7 @@ class _Upsampling(keras.layers.Conv2D):
     _maps_from_outputs = False  # whether the convolution gives strides² maps for each filter
 
     def __init__(self, filters, kernel_size, strides=2, padding="same", **settings):
-        layers.check_count("strides", strides)
+        checks.count("strides", strides)
         if padding != "same" or settings.get("data_format", "channels_last") != "channels_last":
             raise ValueError(f"layer {type(self).__name__} works with padding='same' and channels last, not {padding!r}")
         self.finer = strides
@@ -107,7 +166,7 @@ class UnpoolingConv2D(_Upsampling):
 
     def __init__(self, *arguments, **settings):
         super().__init__(*arguments, **settings)
-        self.unpool, self.input_spec = layers.Unpooling2D(self.finer), None
+        self.unpool, self.input_spec = Unpooling2D(self.finer), None
 
     def build(self, input_shape):
         super().build(self._values(input_shape))
@@ -137,87 +196,3 @@ OPERATORS = {
     "subpixel": SubpixelConv2D,
     "unpooling": UnpoolingConv2D,
 }
-
-
-def checkerboard(maps: np.ndarray, stride: int) -> float:
-    """Share of the energy of `maps` at the frequencies of a grid of `stride` pixels: 0 without a checkerboard, below 1.
-
-    maps: float (n, height, width, channels), of sides of `stride` or more; what the stride doesn't divide is left out. The
-    mean of each map and each of the stride² places in the grid is what repeats with the grid; its variance is the energy at
-    the nonzero multiples of 1 / stride in both axes (Odena et al. 2016 show these peaks), over the mean square of the map.
-
-    Raises ValueError for maps of another form, or smaller than the grid.
-    """
-    maps = np.asarray(maps, np.float64)
-    if maps.ndim != 4 or min(maps.shape[1:3]) < stride or stride < 1:
-        raise ValueError(f"maps of shape {maps.shape} have no grid of {stride}; they must be (n, height, width, channels)")
-    rows, columns = (side // stride for side in maps.shape[1:3])
-    maps = maps[:, : rows * stride, : columns * stride]
-    places = maps.reshape(len(maps), rows, stride, columns, stride, -1).mean(axis=(1, 3))
-    energy = np.square(maps).mean()
-    return float(places.var(axis=(1, 2)).mean() / energy) if energy else 0.0
-
-
-def bytes_kept(layer: keras.layers.Layer) -> int:
-    """Bytes for one image that a built convolution must keep for its backward pass: its kernel's input, as float32.
-
-    Of resizing and unpooling that is the map after it is made finer. What a program needs for a moment only is not in it.
-    """
-    finer = layer.finer**2 if isinstance(layer, ResizeConv2D | UnpoolingConv2D) else 1
-    return 4 * finer * int(np.prod(layer.input.shape[1:]))
-
-
-def costs(named: dict, shape: tuple[int, int, int], batch_size: int = 16, repeats: int = 5, seed: int = 0) -> pd.DataFrame:
-    """What each layer costs here, and how many times what a bare convolution of as many FLOPs costs; one row a layer.
-
-    named: {name: a convolution or operator, not built}. shape: (height, width, channels) of the map that each gets. The
-    bare convolution is 3 × 3 from w channels to w at the size of the layer's output, with w so that the FLOPs agree.
-
-    Columns: operator; MFLOPs of an image, forward; forward and both (with the backward pass to map and weights),
-    milliseconds for `batch_size` maps of noise; KiB, `bytes_kept` for an image; and each of the last three as a "..., ratio".
-    Times are medians of `repeats`, and their ratios medians of those of neighbouring runs, so that what else the machine
-    does meanwhile falls on both.
-    """
-    rows, timed, rng = [], [], np.random.default_rng(seed)
-    for name, layer in named.items():
-        own = _alone(layer, shape)
-        flops = int(models.layer_table(own)["FLOPs"].sum())
-        height, width = own.output_shape[1:3]
-        channels = max(1, round((flops / (18 * height * width)) ** 0.5))
-        bare = _alone(keras.layers.Conv2D(channels, 3, padding="same"), (height, width, channels))
-        memory = [bytes_kept(model.layers[-1]) / 1024 for model in (own, bare)]
-        rows.append({"operator": name, "MFLOPs": flops / 1e6, "KiB": memory[0], "KiB, ratio": memory[0] / memory[1]})
-        maps = [rng.normal(size=(batch_size, *model.input_shape[1:])).astype(np.float32) for model in (own, bare)]
-        timed += [list(zip(pair, maps, strict=True)) for pair in zip(_passes(own), _passes(bare), strict=True)]
-    seconds = np.zeros((repeats + 1, len(timed), 2))
-    for repeat, pair in progress.steps(list(np.ndindex(*seconds.shape[:2])), "timing", unit="run"):
-        for which, (run, maps) in enumerate(timed[pair]):
-            begun = time.perf_counter()
-            run(maps)
-            seconds[repeat, pair, which] = time.perf_counter() - begun
-    seconds = seconds[1:]  # the first run of a program also prepares it
-    took = np.median(1000 * seconds[..., 0], axis=0).reshape(-1, 2)
-    ratio = np.median(seconds[..., 0] / seconds[..., 1], axis=0).reshape(-1, 2)
-    for row, milliseconds, times in zip(rows, took, ratio, strict=True):
-        row |= dict(zip(("forward", "both", "forward, ratio", "both, ratio"), (*milliseconds, *times), strict=True))
-    return pd.DataFrame(rows)
-
-
-def _alone(layer, shape):
-    images = keras.Input(shape)
-    return keras.Model(images, layer(images))
-
-
-def _passes(model):
-    """Programs of the forward pass, and of both, from maps to one number a map: no time goes into copying results."""
-
-    def forward(maps):
-        return keras.ops.sum(model(maps), axis=(1, 2, 3))
-
-    def both(maps):
-        weights = [weight.value for weight in model.trainable_variables]
-        result, pull = backend.vjp(lambda parts: model.stateless_call(parts[1:], [], parts[0])[0], [maps, *weights])
-        gradient, *others = pull(result)
-        return keras.ops.sum(gradient, axis=(1, 2, 3)) + sum(keras.ops.sum(other) for other in others)
-
-    return [backend.compiled(function, model, model.input_shape[1:]) for function in (forward, both)]

@@ -7,19 +7,17 @@ import re
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import confusion_matrix
 from sklearn.utils.class_weight import compute_class_weight
 
-from deconvlib import backend
+from deconvlib import checks
 from deconvlib.backend import keras
-from deconvlib.data.loading import Dataset
-from deconvlib.deconvnet import graph
-from deconvlib.networks import classifier as models
-from deconvlib.networks.network_deconvolution import ReconstructionLoss
+from deconvlib.data.dataset import Dataset
+from deconvlib.deconvnet import inputs
+from deconvlib.networks import classifier
+from deconvlib.training.callbacks import Epochs, GradientNorms, Log
 
 OPTIMIZERS = {
     "adam": keras.optimizers.Adam,
@@ -27,8 +25,14 @@ OPTIMIZERS = {
     "rmsprop": keras.optimizers.RMSprop,
     "sgd": keras.optimizers.SGD,
 }
+
+
 SCHEDULES = ("constant", "cosine")
+
+
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
+
+
 PROBE = 256  # training images on which gradient norms are measured
 FULL = ("softmax", "pixels", "corrected")  # layers that stay float32: 16 bits are few for many classes and for 8-bit pixels
 
@@ -85,10 +89,10 @@ def fit(
     _check(model, dataset, epochs, batch_size, optimizer, learning_rate, schedule, class_weight, validation, patience)
     if images_per_epoch < 0 or not 0 <= label_smoothing < 1:
         raise ValueError(f"no epoch of {images_per_epoch} images or smoothing of {label_smoothing}; 0 and [0, 1) work")
-    models.known("precision", precision, PRECISIONS)
+    checks.known("precision", precision, PRECISIONS)
     if unlabelled is not None:
-        models.check_images(model, unlabelled)
-        if not any(isinstance(layer, ReconstructionLoss) for layer in model.layers):
+        inputs.check_images(model, unlabelled)
+        if not any(isinstance(layer, classifier.ReconstructionLoss) for layer in model.layers):
             raise ValueError("unlabelled images teach a model that reconstructs; give models.classifier reconstruction_weight")
     settings = {name: value for name, value in locals().items() if isinstance(value, str | int | float | None)}
     parts = dataset.hold_out(validation, seed) if validation else dataset
@@ -97,12 +101,12 @@ def fit(
     if class_weight:
         present = np.unique(labels)
         weights[present] = compute_class_weight(class_weight, classes=present, y=labels)
-    batches = _Batches(images, labels, batch_size, seed, weights, images_per_epoch, unlabelled)
+    batches = Batches(images, labels, batch_size, seed, weights, images_per_epoch, unlabelled)
     trainer = keras.Sequential([keras.Input(model.input_shape[1:]), *augmentation, model])
-    log = _Log(model, epochs, len(batches), patience, "validation" if validation else "test", verbose)
-    callbacks = [log, _Epochs(batches), *callbacks]
+    log = Log(model, epochs, len(batches), patience, "validation" if validation else "test", verbose)
+    callbacks = [log, Epochs(batches), *callbacks]
     if gradient_norms:
-        callbacks.insert(0, _GradientNorms(model, models.as_input(model, images[:PROBE]), labels[:PROBE]))
+        callbacks.insert(0, GradientNorms(model, inputs.as_input(model, images[:PROBE]), labels[:PROBE]))
     if backup_dir:
         settings |= {"backup_dir": None, "verbose": None, "augmentation": [layer.get_config() for layer in augmentation]}
         arrays = [dataset.x_train, dataset.y_train, *([] if unlabelled is None else [unlabelled])]
@@ -117,7 +121,7 @@ def fit(
         trainer.fit(
             batches,
             epochs=epochs,
-            validation_data=_Batches(parts.x_test, parts.y_test, 500),
+            validation_data=Batches(parts.x_test, parts.y_test, 500),
             callbacks=callbacks,
             shuffle=False,  # Keras would change the order of the batches by a seed of its own
             verbose=0,
@@ -153,10 +157,10 @@ def fit_pairs(
         raise ValueError(
             f"{count} examples, {epochs} epochs of batches of {batch_size}, rate {learning_rate}: all must be above 0"
         )
-    models.known("precision", precision, PRECISIONS)
+    checks.known("precision", precision, PRECISIONS)
     batches = _Pairs(count, make, batch_size, seed)
-    log = _Log(model, epochs, len(batches), patience=0, watched="test", verbose=verbose)
-    callbacks = [log, _Epochs(batches)]
+    log = Log(model, epochs, len(batches), patience=0, watched="test", verbose=verbose)
+    callbacks = [log, Epochs(batches)]
     if backup_dir:
         settings = [count, epochs, batch_size, keras.losses.serialize(keras.losses.get(loss)), learning_rate, precision, seed]
         log.resume(Path(backup_dir), _fingerprint(model, settings, keras.tree.flatten(batches[0])))
@@ -179,112 +183,10 @@ def psnr_loss(targets, outputs):
     return 10 * keras.ops.mean(keras.ops.log10(errors + 1e-6))
 
 
-def predict(model: keras.Model, *inputs: np.ndarray, batch_size: int = 250) -> np.ndarray:
-    """What `model` gives for `inputs`, float arrays of one length, one for each of its inputs, in batches."""
-    run = graph.kept(_forward, model, *(array.shape[1:] for array in inputs))
-    starts = range(0, len(inputs[0]), batch_size)
-    return np.concatenate([run(*(x[start : start + batch_size] for x in inputs))[0] for start in starts])
-
-
-def turned(images: np.ndarray, number: int) -> np.ndarray:
-    """One of the 8 views of images (n, side, side, ...): turned by `number` quarters, from 4 on mirrored afterwards.
-
-    Raises ValueError for an odd number of quarters where the sides differ: a network takes images of one shape.
-    """
-    if number % 2 and images.shape[1] != images.shape[2]:
-        raise ValueError(f"images of {images.shape[1]} × {images.shape[2]} cannot be turned: only square ones can")
-    images = np.rot90(images, number % 4, axes=(1, 2))
-    return np.ascontiguousarray(images[:, :, ::-1] if number >= 4 else images)
-
-
-def mean_of_views(run, images: np.ndarray, numbers=range(8)) -> np.ndarray:
-    """The mean of what run(images) -> maps (n, side, side, ...) gives for the views of those numbers, each turned back.
-
-    The enhanced prediction of Timofte et al. 2016, "Seven Ways to Improve Example-Based Single Image Super Resolution".
-    """
-    total = 0
-    for number in numbers:
-        maps = run(turned(images, number))
-        total = total + np.rot90(maps[:, :, ::-1] if number >= 4 else maps, -(number % 4), axes=(1, 2))
-    return total / len(numbers)
-
-
-def _forward(model, *shapes):
-    return backend.compiled(lambda *parts: model(parts if len(parts) > 1 else parts[0], training=False), model, *shapes)
-
-
-def images_per_second(model: keras.Model, batch_size: int = 64, steps: int = 6) -> float:
-    """How many images a second this machine trains `model` on, in batches of noise; the model is left as it was.
-
-    The median of `steps` steps of Adam, after two that compile.
-    """
-    before, seconds = model.get_weights(), []
-    trainer = keras.Sequential([keras.Input(model.input_shape[1:]), model])
-    trainer.compile("adam", "sparse_categorical_crossentropy")
-    images = np.random.default_rng(0).random((batch_size, *model.input_shape[1:]), np.float32)
-    for _ in range(2 + steps):
-        begun = time.perf_counter()
-        trainer.train_on_batch(images, np.zeros(batch_size, int))
-        seconds.append(time.perf_counter() - begun)
-    model.set_weights(before)
-    return batch_size / float(np.median(seconds[2:]))
-
-
-class Evaluation(NamedTuple):
-    """What a classifier does on test images. n images, K classes; shares and probabilities in [0, 1]."""
-
-    accuracy: float
-    balanced_accuracy: float  # mean of `per_class`: every class counts the same
-    per_class: np.ndarray  # (K,) share of each class' images that is right
-    confusion: np.ndarray  # (K, K) counts; row: truth, column: prediction
-    predicted: np.ndarray  # (n,) class
-    confidence: np.ndarray  # (n,) probability of the predicted class
-    calibration: pd.DataFrame  # ten bins of confidence: confidence, accuracy, count
-    calibration_error: float  # expected calibration error: mean |confidence − accuracy| over the bins, by count
-    mistakes: np.ndarray  # numbers of the wrong images, most confident first
-
-
-def evaluate(model: keras.Model, dataset: Dataset, batch_size: int = 500, mirrored: bool = False) -> Evaluation:
-    """How `model` does on the test images of `dataset`. Raises ValueError where its classes are not the dataset's.
-
-    mirrored: each image's probabilities are the mean of its own and its mirror image's. Calibration as in Guo et al.
-    2017, with ten bins of equal width.
-    """
-    if model.output_shape[-1] != dataset.num_classes:
-        raise ValueError(f"the model has {model.output_shape[-1]} classes, {dataset.name} has {dataset.num_classes}")
-    # not model.predict: of many small models TensorFlow would warn that each has a program of its own
-    predict = backend.compiled(functools.partial(model, training=False), model, dataset.image_shape)
-    batches = _Batches(dataset.x_test, dataset.y_test, batch_size)
-    looks = (slice(None), np.s_[:, :, ::-1]) if mirrored else (slice(None),)
-    numbers = range(len(batches))
-    probabilities = np.concatenate([np.mean([predict(batches[n][0][look])[0] for look in looks], axis=0) for n in numbers])
-    predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
-    right = predicted == dataset.y_test
-    confusion = confusion_matrix(dataset.y_test, predicted, labels=range(dataset.num_classes))
-    with np.errstate(invalid="ignore"):  # a class without test images has no accuracy
-        per_class = np.diag(confusion) / confusion.sum(axis=1)
-    bins = np.minimum((confidence * 10).astype(int), 9)
-    calibration = pd.DataFrame({"bin": bins, "confidence": confidence, "accuracy": right}).groupby("bin")
-    calibration = calibration.agg(confidence=("confidence", "mean"), accuracy=("accuracy", "mean"), count=("bin", "size"))
-    gap = (calibration["confidence"] - calibration["accuracy"]).abs()
-    wrong = np.flatnonzero(~right)
-    return Evaluation(
-        accuracy=float(right.mean()),
-        balanced_accuracy=float(np.nanmean(per_class)),
-        per_class=per_class,
-        confusion=confusion,
-        predicted=predicted,
-        confidence=confidence,
-        calibration=calibration,
-        calibration_error=float((gap * calibration["count"]).sum() / len(right)),
-        mistakes=wrong[np.argsort(-confidence[wrong], kind="stable")],
-    )
-
-
 def _check(model, dataset, epochs, batch_size, optimizer, learning_rate, schedule, class_weight, validation, patience):
-    models.known("optimizer", optimizer, OPTIMIZERS)
-    models.known("schedule", schedule, SCHEDULES)
-    models.known("class_weight", class_weight, (None, "balanced"))
+    checks.known("optimizer", optimizer, OPTIMIZERS)
+    checks.known("schedule", schedule, SCHEDULES)
+    checks.known("class_weight", class_weight, (None, "balanced"))
     if model.input_shape[1:] != dataset.image_shape:
         raise ValueError(f"the model takes images of {model.input_shape[1:]}, {dataset.name} has {dataset.image_shape}")
     if model.output_shape[-1] != dataset.num_classes:
@@ -330,7 +232,7 @@ def _precision(trainer, precision):
             layer.dtype_policy = policy
 
 
-class _Batches(keras.utils.PyDataset):
+class Batches(keras.utils.PyDataset):
     """Batches of float images in [0, 1], in an order that depends on seed and epoch alone, so that a fit can resume.
 
     The images stay uint8 in memory until their batch is due. Without a seed the order is as stored.
@@ -387,118 +289,6 @@ class _Pairs(keras.utils.PyDataset):
         return self.make(numbers, np.random.default_rng([self.seed, self.epoch, index]))
 
 
-class _Epochs(keras.callbacks.Callback):
-    """Makes what is random in an epoch depend on the seeds and the epoch's number alone: a resumed epoch is the same."""
-
-    def __init__(self, batches):
-        super().__init__()
-        self.batches = batches
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.batches.shuffle(epoch)
-        for variable in self.model.variables:
-            if variable.path.endswith("seed_generator_state"):  # (seed, number of draws), of dropout and augmentation
-                first, _ = keras.ops.convert_to_numpy(variable)
-                variable.assign(np.array([first, epoch * 1_000_003 % 2**32], np.uint32))
-
-
-class _GradientNorms(keras.callbacks.Callback):
-    """Adds to each epoch's logs the Euclidean norm of the loss' gradient at each layer's kernel."""
-
-    def __init__(self, model, images, labels):
-        super().__init__()
-        self.network, self.images, self.labels = model, images, labels
-
-    def on_epoch_end(self, epoch, logs=None):
-        gradients = backend.gradients(self.network, self.images, self.labels)
-        for weight, gradient in zip(self.network.trainable_variables, gradients, strict=True):
-            layer, name = weight.path.split("/")[-2:]
-            if name == "kernel":
-                logs[f"gradient/{layer}"] = float(np.linalg.norm(gradient))
-
-
-class _Log(keras.callbacks.Callback):
-    """Keeps the rows of the history, prints them, stops by patience, and refuses a loss that is not a number."""
-
-    def __init__(self, model, epochs, steps, patience, watched, verbose):
-        super().__init__()
-        self.say = functools.partial(print, flush=True) if verbose else lambda text: None
-        self.network, self.epochs, self.steps = model, epochs, steps
-        self.patience, self.watched = patience, watched
-        self.rows, self.good, self.file = [], model.get_weights(), None
-
-    def resume(self, folder, fingerprint):
-        """Take up the rows of an interrupted fit with the same fingerprint; clear the folder of any other."""
-        mark, self.file = folder / "fingerprint.txt", folder / "history.csv"
-        if not (mark.exists() and mark.read_text() == fingerprint):
-            for path in folder.glob("*"):
-                path.unlink()
-            folder.mkdir(parents=True, exist_ok=True)
-            mark.write_text(fingerprint)
-
-    def on_epoch_begin(self, epoch, logs=None):
-        if epoch and not self.rows:
-            self._take_up(epoch)
-        self.epoch, self.epoch_begun, self.announced = epoch, time.perf_counter(), epoch > 0
-
-    def on_train_end(self, logs=None):
-        if not self.rows:
-            self._take_up(self.epochs)
-
-    def _take_up(self, epoch):
-        """Keras restored the weights of an interrupted fit."""
-        self.rows = pd.read_csv(self.file)[:epoch].to_dict("records")
-        self.good = self.network.get_weights()
-        self.say(f"resumed after epoch {epoch} of {self.epochs}")
-
-    def on_train_batch_end(self, batch, logs=None):
-        if not np.isfinite(logs["loss"]):
-            self._diverged(f"the loss is {logs['loss']} at step {batch + 1} of epoch {self.epoch + 1}")
-        spent = time.perf_counter() - self.epoch_begun
-        if not self.announced and spent > 10 and batch > 10:
-            self.announced = True
-            whole = spent / (batch + 1) * self.steps
-            self.say(f"about {_duration(whole)} an epoch, {_duration(whole * self.epochs)} in all")
-
-    def _diverged(self, what):
-        self.network.set_weights(self.good)
-        raise FloatingPointError(
-            f"{what}; the model has its weights of the end of epoch {self.epoch} again. A smaller learning_rate usually helps"
-        )
-
-    def on_epoch_end(self, epoch, logs=None):
-        now = time.perf_counter()
-        rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
-        logs = {name: float(value) for name, value in logs.items()}
-        row = {name: logs.pop(name) for name in ("loss", "accuracy", "val_loss", "val_accuracy") if name in logs}
-        row = {"epoch": epoch + 1, **row, "learning_rate": rate, "seconds": now - self.epoch_begun, **logs}
-        weights = self.network.get_weights()
-        # some kernels rectify NaN to 0: the loss can stay a number when the weights no longer are
-        if not all(np.isfinite(weight).all() for weight in weights):
-            self._diverged(f"a weight is no longer a number at the end of epoch {epoch + 1}")
-        self.rows.append(row)
-        self.good = weights
-        if self.file:
-            pd.DataFrame(self.rows).to_csv(self.file, index=False)
-        left = np.mean([row["seconds"] for row in self.rows]) * (self.epochs - epoch - 1)
-        measured = f"   loss {row['loss']:.4g}"
-        if "accuracy" in row:
-            measured += f"   accuracy {row['accuracy']:.3f}   {self.watched} {row['val_accuracy']:.3f}"
-        self.say(
-            f"epoch {epoch + 1:{len(str(self.epochs))}d}/{self.epochs}{measured}   {_duration(row['seconds'])}"
-            + (f", about {_duration(left)} left" if left else "")
-        )
-        if self.patience:
-            best = min(range(len(self.rows)), key=lambda index: self.rows[index]["val_loss"])
-            if len(self.rows) - 1 - best >= self.patience:
-                self.say(f"stopped: no lower {self.watched} loss in {self.patience} epochs")
-                self.model.stop_training = True
-
-
-def _duration(seconds):
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
-
-
 def _fingerprint(model, settings, arrays):
     """What must be the same for an interrupted fit to go on: settings, architecture, initial weights and data."""
     told = json.dumps([settings, json.loads(model.to_json())], sort_keys=True, default=str)
@@ -507,3 +297,20 @@ def _fingerprint(model, settings, arrays):
     for array in [*model.get_weights(), *arrays]:
         digest.update(np.ascontiguousarray(array))
     return digest.hexdigest()
+
+
+def images_per_second(model: keras.Model, batch_size: int = 64, steps: int = 6) -> float:
+    """How many images a second this machine trains `model` on, in batches of noise; the model is left as it was.
+
+    The median of `steps` steps of Adam, after two that compile.
+    """
+    before, seconds = model.get_weights(), []
+    trainer = keras.Sequential([keras.Input(model.input_shape[1:]), model])
+    trainer.compile("adam", "sparse_categorical_crossentropy")
+    images = np.random.default_rng(0).random((batch_size, *model.input_shape[1:]), np.float32)
+    for _ in range(2 + steps):
+        begun = time.perf_counter()
+        trainer.train_on_batch(images, np.zeros(batch_size, int))
+        seconds.append(time.perf_counter() - begun)
+    model.set_weights(before)
+    return batch_size / float(np.median(seconds[2:]))

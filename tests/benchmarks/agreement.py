@@ -10,8 +10,8 @@ import peers
 import torch
 import torch_nets
 
+from deconvlib import deconvnet
 from deconvlib.backend import keras
-from deconvlib.deconvnet import projection as deconvnet
 
 pytestmark = pytest.mark.filterwarnings("ignore:Setting backward hooks")
 TOLERANCE = 1e-4  # ‖difference‖ / ‖reference‖ of each unit; the largest measured, after the same forward pass, was 1e-5

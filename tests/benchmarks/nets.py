@@ -2,9 +2,8 @@
 
 import numpy as np
 
+from deconvlib import deconvnet, networks
 from deconvlib.backend import keras
-from deconvlib.deconvnet import activations as exemplars
-from deconvlib.networks import classifier as models
 
 
 def vgg16() -> keras.Model:
@@ -16,7 +15,7 @@ def vgg16() -> keras.Model:
 def recommended() -> keras.Model:
     """The classifier that the project recommends for images of 32 × 32."""
     settings = {"convolutions": 2, "normalization": "batch", "dropout": 0.3, "dense_units": 128}
-    return _trained(models.classifier((32, 32, 3), 10, **settings))
+    return _trained(networks.classifier((32, 32, 3), 10, **settings))
 
 
 def residual() -> keras.Model:
@@ -42,13 +41,13 @@ def noise(count: int, size: int) -> np.ndarray:
     return np.random.default_rng(0).random((count, size, size, 3), np.float32)
 
 
-def active_units(maps: np.ndarray, count: int) -> exemplars.Units:
+def active_units(maps: np.ndarray, count: int) -> deconvnet.Units:
     """For each image `count` random units whose activation is above zero: Units of shape (count, images)."""
     rng = np.random.default_rng(0)
     chosen = np.stack([rng.choice(np.flatnonzero(one > 0), count, replace=False) for one in maps], axis=1)
     number = np.broadcast_to(np.arange(len(maps)), chosen.shape)
     place = np.unravel_index(chosen, maps.shape[1:])
-    return exemplars.Units(number, *place, maps[number, *place])
+    return deconvnet.Units(number, *place, maps[number, *place])
 
 
 def _trained(model):

@@ -10,10 +10,9 @@ import time
 
 import numpy as np
 
+from deconvlib import networks
 from deconvlib.backend import keras
-from deconvlib.lab import record as report
-from deconvlib.networks import classifier as models
-from deconvlib.networks import network_deconvolution as layers
+from deconvlib.lab import record
 
 ROUNDS, STEPS, BATCH = 7, 10, 128
 
@@ -22,7 +21,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--authors", metavar="FILE", help="models/deconv.py of the authors' repository")
     authors = parser.parse_args().authors
-    print(report.hardware(), report.versions())
+    print(record.hardware(), record.versions())
     for convolutions in (1, 2):
         ratios = step_ratios(convolutions)
         print(
@@ -39,7 +38,7 @@ def step_ratios(convolutions):
     images, labels = rng.random((BATCH, 32, 32, 3), np.float32), rng.integers(10, size=BATCH)
     nets = []
     for normalization in ("deconvolution", "batch"):
-        model = models.classifier((32, 32, 3), 10, convolutions=convolutions, normalization=normalization)
+        model = networks.classifier((32, 32, 3), 10, convolutions=convolutions, normalization=normalization)
         model.compile("adam", "sparse_categorical_crossentropy")
         model.train_on_batch(images, labels)  # compiles
         nets.append(model)
@@ -66,7 +65,7 @@ def difference(path):
         fast.weight.copy_(torch.eye(27).reshape(27, 3, 3, 3))  # channel, row, column
         fast.bias.zero_()
         expected = fast(torch.from_numpy(images.transpose(0, 3, 1, 2).copy())).numpy().transpose(0, 2, 3, 1)
-    own = layers.DeconvolvedConv2D(27, 3, block=64, max_patches=None)
+    own = networks.DeconvolvedConv2D(27, 3, block=64, max_patches=None)
     own.build(images.shape)
     own.kernel.assign(np.eye(27).reshape(3, 3, 3, 27))  # row, column, channel
     found = keras.ops.convert_to_numpy(own(images, training=True))

@@ -9,11 +9,8 @@ from unittest import mock
 
 import numpy as np
 
-from deconvlib import backend
+from deconvlib import backend, deconvnet
 from deconvlib.backend import keras
-from deconvlib.deconvnet import activations as exemplars
-from deconvlib.deconvnet import graph
-from deconvlib.deconvnet import projection as deconvnet
 
 
 def deconvlib(model, images, layer, units):
@@ -39,7 +36,9 @@ def bare_cost(model, images, layer, units):
         return back(maps)
 
     def forward(pixels):
-        return graph.run(model, [pixels], lambda step, *arguments, **named: step.operation(*arguments, **named), until=layer)
+        return deconvnet.graph.run(
+            model, [pixels], lambda step, *arguments, **named: step.operation(*arguments, **named), until=layer
+        )
 
     gradient = backend.compiled(pull, model, windows[0].shape[1:])
     return lambda: [gradient(batch) for batch in windows]
@@ -103,7 +102,7 @@ def xplique(model, images, layer, units):
 
 
 def strongest(model, images, layers, _):
-    return lambda: exemplars.strongest(model, images, layers)
+    return lambda: deconvnet.strongest(model, images, layers)
 
 
 def predict(model, images, *_):
@@ -111,7 +110,7 @@ def predict(model, images, *_):
 
 
 def _by_channel(project, units):
-    return np.stack([project(exemplars.Units(*parts)) for parts in zip(*units, strict=True)])
+    return np.stack([project(deconvnet.Units(*parts)) for parts in zip(*units, strict=True)])
 
 
 def _need_tensorflow():

@@ -21,10 +21,8 @@ import numpy as np
 import peers
 import table
 
-from deconvlib import backend
-from deconvlib.data import loading as data
-from deconvlib.deconvnet import activations as exemplars
-from deconvlib.lab import record as report
+from deconvlib import backend, data, deconvnet
+from deconvlib.lab import record
 
 FOLDER = Path(__file__).parents[2] / "reports" / "benchmarks"
 ROUNDS = 3
@@ -63,15 +61,15 @@ def main():
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
     installed = {dist.name.lower(): dist.version for dist in importlib.metadata.distributions()}
     versions = {name: installed[name] for name in ("torch", "captum", "xplique", "tf-keras-vis") if name in installed}
-    found = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "commit": report._commit()}
-    found |= {"hardware": report.hardware(), "versions": report.versions() | versions, "cases": []}
+    found = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "commit": record._commit()}
+    found |= {"hardware": record.hardware(), "versions": record.versions() | versions, "cases": []}
     for case in CASES:
         found["cases"].append(measure(case, channels or case.channels))
         print(table.of_case(found["cases"][-1]), flush=True)
     FOLDER.mkdir(parents=True, exist_ok=True)
     name = f"{backend.NAME}-{'gpu' if gpu else 'cpu'}.json"
-    report.write(FOLDER / name, json.dumps(found, indent=1, ensure_ascii=False) + "\n")
-    report.write(FOLDER / "README.md", table.page(FOLDER))
+    record.write(FOLDER / name, json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+    record.write(FOLDER / "README.md", table.page(FOLDER))
 
 
 def measure(case: Case, channels: int) -> dict:
@@ -79,10 +77,10 @@ def measure(case: Case, channels: int) -> dict:
     model = getattr(nets, case.net)()
     noise = nets.noise(IMAGES, model.input.shape[1])
     images, on = (noise, f"{IMAGES} images of noise") if case.channels else _many_images()
-    units = exemplars.strongest(model, images, [case.layer], IMAGES)[case.layer] if case.channels else None
+    units = deconvnet.strongest(model, images, [case.layer], IMAGES)[case.layer] if case.channels else None
     contenders = []
     for index, name in enumerate(case.contenders):
-        some = units and exemplars.Units(*(part[: channels if index < 2 else 1] for part in units))
+        some = units and deconvnet.Units(*(part[: channels if index < 2 else 1] for part in units))
         process = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
         row = {"contender": name, "units": some.image.size if some else len(images), "aim": case.aims.get(name)}
         contenders.append((process, process.submit(prepare, name, case.net, images, case.layer, some), row, []))

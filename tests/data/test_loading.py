@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from sklearn.linear_model import LogisticRegression
 
-from deconvlib.data import loading as data
+from deconvlib import data
 
 
 @pytest.fixture(autouse=True)
@@ -113,7 +113,7 @@ def test_names_are_looked_for_in_the_folder_that_the_environment_names(tmp_path,
 def test_arrays(tmp_path):
     x, y = np.zeros((10, 4, 4), np.uint8), np.arange(10) % 2
     np.savez(tmp_path / "mnist.npz", x_train=x, y_train=y, x_test=x[:4], y_test=y[:4])
-    assert data.load("mnist", data_dir=tmp_path).class_names == data.DIGITS
+    assert data.load("mnist", data_dir=tmp_path).class_names == data.loading.DIGITS
     np.savez(tmp_path / "own.npz", x=x, y=y, class_names=["a", "b"])
     dataset = data.load(tmp_path / "own.npz")
     assert dataset.class_names == ("a", "b") and dataset.image_shape == (4, 4, 1) and len(dataset.x_test) == 2
@@ -206,7 +206,7 @@ def test_what_keras_downloads_has_flat_labels_and_class_names(monkeypatch):
     assert dataset.y_train.shape == (100,) and dataset.num_classes == 100
     # numbers of the original's fine labels: 0 apple, 19 cattle, 99 worm
     assert [dataset.class_names[k] for k in (0, 19, 99)] == ["apple", "cattle", "worm"]
-    assert list(data.CIFAR100) == sorted(set(data.CIFAR100))
+    assert list(data.loading.CIFAR100) == sorted(set(data.loading.CIFAR100))
 
 
 def test_few_labels(shapes):
@@ -278,7 +278,7 @@ def test_refuses_masks_that_do_not_fit():
 
 
 def test_resized_shapes_keep_their_masks():
-    large, small = data.shapes(20, 10), data._resized(data.shapes(20, 10), (16, 24))
+    large, small = data.shapes(20, 10), data.loading._resized(data.shapes(20, 10), (16, 24))
     assert small.image_shape == (16, 24, 3) and small.masks_train.shape == (20, 16, 24)
     np.testing.assert_allclose(small.masks_train.mean(axis=(1, 2)), large.masks_train.mean(axis=(1, 2)), atol=0.03)
     assert data.load("digits", image_size=16).image_shape == (16, 16, 1)
@@ -434,7 +434,7 @@ def test_near_duplicates_finds_the_planted_ones(shapes):
 def test_importing_is_light_and_loading_needs_no_tensorflow():
     code = """if True:
         import sys
-        from deconvlib.data import loading as data
+        from deconvlib import data
         assert not {"sklearn", "pandas", "keras", "tensorflow"} & set(sys.modules)
         data.load("digits")
         assert not {"keras", "tensorflow"} & set(sys.modules)

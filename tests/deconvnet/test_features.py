@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from deconvlib import deconvnet
 from deconvlib.backend import keras
-from deconvlib.deconvnet import features
 
 RNG = np.random.default_rng(0)
 
@@ -18,7 +18,7 @@ def network():
 
 def test_reads_layers_of_nested_models_with_the_weights_of_the_moment():
     model, images = network(), RNG.random((5, 8, 8, 3)).astype(np.float32)
-    read = features.reader(model, ["inner/conv2", "conv1"], features.maps, (8, 8, 3))
+    read = deconvnet.activations.reader(model, ["inner/conv2", "conv1"], deconvnet.activations.maps, (8, 8, 3))
     for _ in range(2):
         conv2, conv1 = read(images)
         np.testing.assert_allclose(conv1, model.get_layer("conv1")(images), rtol=1e-5, atol=1e-6)
@@ -28,15 +28,15 @@ def test_reads_layers_of_nested_models_with_the_weights_of_the_moment():
 
 def test_is_compiled_once():
     model = network()
-    assert features.reader(model, ["conv1"], features.maps, (8, 8, 3)) is features.reader(
-        model, ["conv1"], features.maps, (8, 8, 3)
-    )
+    assert deconvnet.activations.reader(
+        model, ["conv1"], deconvnet.activations.maps, (8, 8, 3)
+    ) is deconvnet.activations.reader(model, ["conv1"], deconvnet.activations.maps, (8, 8, 3))
 
 
 def test_batches_hold_every_image_once(monkeypatch):
     model, images = network(), RNG.integers(0, 256, (11, 8, 8, 3), np.uint8)
     monkeypatch.setattr(features, "BATCH", 4)
-    starts, parts = zip(*features.batches(model, images, ""), strict=True)
+    starts, parts = zip(*deconvnet.activations.batches(model, images, ""), strict=True)
     assert starts == (0, 4, 8)
     np.testing.assert_array_equal(np.concatenate(parts), images.astype(np.float32) / 255)
 
@@ -44,19 +44,19 @@ def test_batches_hold_every_image_once(monkeypatch):
 def test_a_batch_of_large_maps_is_small(monkeypatch):
     model = network()  # its largest map has 6 · 6 · 4 values of 4 bytes
     monkeypatch.setattr(features, "MEMORY", 6 * 6 * 4 * 4 * 3)
-    assert features.batch_size(model, (8, 8, 3)) == 3
+    assert deconvnet.activations.batch_size(model, (8, 8, 3)) == 3
     monkeypatch.setattr(features, "MEMORY", 1)
-    assert features.batch_size(model, (8, 8, 3)) == 1
+    assert deconvnet.activations.batch_size(model, (8, 8, 3)) == 1
 
 
 def test_refuses():
     model = network()
     with pytest.raises(ValueError, match="'conv9' is not in this model"):
-        features.reader(model, ["conv9"], features.maps, (8, 8, 3))
+        deconvnet.activations.reader(model, ["conv9"], deconvnet.activations.maps, (8, 8, 3))
     two = keras.Model(model.inputs, [model.layers[1].output, model.outputs[0]], name="two")
     with pytest.raises(ValueError, match="'two' has 2 outputs"):
-        features.reader(two, ["conv1"], features.maps, (8, 8, 3))
-    images = np.zeros((features.BATCH + 3, 8, 8, 3), np.float32)
+        deconvnet.activations.reader(two, ["conv1"], deconvnet.activations.maps, (8, 8, 3))
+    images = np.zeros((deconvnet.activations.BATCH + 3, 8, 8, 3), np.float32)
     images[-1] = np.nan
     with pytest.raises(ValueError, match=f"image {len(images) - 1} holds NaN"):
-        list(features.batches(model, images, ""))
+        list(deconvnet.activations.batches(model, images, ""))

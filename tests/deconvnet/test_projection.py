@@ -6,12 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from deconvlib import backend
+from deconvlib import backend, deconvnet, networks
 from deconvlib.backend import keras
-from deconvlib.deconvnet import activations as exemplars
-from deconvlib.deconvnet import projection as deconvnet
-from deconvlib.networks import classifier as models
-from deconvlib.networks import network_deconvolution as layers
 
 
 def network(*layers, shape=(8, 8, 2)):
@@ -99,9 +95,9 @@ def test_projection_is_the_papers_chain(rule):
 
 
 @pytest.mark.parametrize("decoder", ["none", "transposed", "unpooling"])
-@pytest.mark.parametrize("normalization", models.NORMALIZATIONS)
+@pytest.mark.parametrize("normalization", networks.NORMALIZATIONS)
 def test_gradient_rule_is_the_derivative(normalization, decoder):
-    model = models.classifier(
+    model = networks.classifier(
         (16, 16, 3), 4, filters=(6, 8), normalization=normalization, decoder=decoder, decoder_filters=(6,)
     )
     image = np.random.default_rng(0).random((1, 16, 16, 3), dtype=np.float32)
@@ -118,7 +114,7 @@ def test_through_unpooling_the_signal_goes_by_the_switches():
     image = np.array([[1, 2, 0, 0], [3, 4, 0, 5], [6, 0, 9, 8], [0, 7, 0, 1]], np.float32)[None, :, :, None]
     entry = keras.Input((4, 4, 1))
     maps = keras.layers.Conv2D(1, 1, use_bias=False, activation="relu", name="conv")(entry)
-    unpooled = layers.Unpooling2D(name="unpool")([2 * keras.layers.MaxPooling2D(name="pool")(maps), maps])
+    unpooled = networks.upsampling.Unpooling2D(name="unpool")([2 * keras.layers.MaxPooling2D(name="pool")(maps), maps])
     model = keras.Model(entry, unpooled)
     model.get_layer("conv").set_weights([np.ones((1, 1, 1, 1))])
     expected = np.zeros_like(image)
@@ -129,7 +125,7 @@ def test_through_unpooling_the_signal_goes_by_the_switches():
 
 
 def test_the_model_is_unchanged():
-    model = models.classifier((16, 16, 3), 4, filters=(6, 8))
+    model = networks.classifier((16, 16, 3), 4, filters=(6, 8))
     images = np.random.default_rng(0).random((2, 16, 16, 3), dtype=np.float32)
     weights, config, before = model.get_weights(), model.to_json(), model.predict(images, verbose=0)
     deconvnet.project(model, images, "conv2", 0)
@@ -144,9 +140,9 @@ def test_what_was_compiled_goes_with_the_model():
     program = """
 import gc, weakref
 import numpy as np
-from deconvlib.deconvnet import projection as deconvnet
-from deconvlib.networks import classifier as models
-model = models.classifier((16, 16, 3), 4, filters=(6,))
+
+
+model = networks.classifier((16, 16, 3), 4, filters=(6,))
 deconvnet.project(model, np.zeros((1, 16, 16, 3)), "conv1", 0)
 gone = weakref.ref(model)
 del model
@@ -157,9 +153,9 @@ assert gone() is None
 
 
 def test_units_are_projected_one_by_one_and_cropped_to_what_they_see():
-    model = models.classifier((16, 16, 3), 4, filters=(6, 8))
+    model = networks.classifier((16, 16, 3), 4, filters=(6, 8))
     images = np.random.default_rng(0).integers(0, 256, (12, 16, 16, 3), np.uint8)
-    units = exemplars.strongest(model, images, ["conv2"], k=3)["conv2"]
+    units = deconvnet.strongest(model, images, ["conv2"], k=3)["conv2"]
     patches, projections, *_ = deconvnet.project_units(model, images, "conv2", units)
     assert patches.shape == projections.shape == (8, 3, 8, 8, 3)
     for channel, rank in [(0, 0), (5, 2)]:
@@ -175,12 +171,12 @@ def test_units_are_projected_one_by_one_and_cropped_to_what_they_see():
 
 
 def test_a_whole_map_is_the_sum_of_its_units():
-    model = models.classifier((16, 16, 3), 4, filters=(6, 8))
+    model = networks.classifier((16, 16, 3), 4, filters=(6, 8))
     images = np.random.default_rng(0).random((1, 16, 16, 3), dtype=np.float32)
     # of the gradient alone: rectifying a sum is not the sum of what is rectified
     whole = deconvnet.project(model, images, "conv2", 3, "gradient", whole_map=True)
     rows, columns = (index.ravel() for index in np.indices((8, 8)))
-    units = exemplars.Units(np.zeros(64, int), rows, columns, np.full(64, 3), np.zeros(64))
+    units = deconvnet.Units(np.zeros(64, int), rows, columns, np.full(64, 3), np.zeros(64))
     patches, total = deconvnet.project_units(model, images, "conv2", units, "gradient"), np.zeros_like(whole[0])
     for projection, row, column in zip(patches.projections, patches.row, patches.column, strict=True):
         total[row : row + 8, column : column + 8] += projection
@@ -197,13 +193,13 @@ def test_without_switches_the_signal_spreads_evenly_over_each_region():
     image = np.array([[1, 2], [0, 8]], np.float32).reshape(1, 2, 2, 1)
     np.testing.assert_allclose(deconvnet.project(model, image, "conv2", 0)[0, ..., 0], [[0, 0], [0, 8]])
     np.testing.assert_allclose(deconvnet.project(model, image, "conv2", 0, switches=False)[0, ..., 0], [[2, 2], [2, 2]])
-    units = exemplars.strongest(model, image, ["conv2"], k=1)["conv2"]
+    units = deconvnet.strongest(model, image, ["conv2"], k=1)["conv2"]
     spread = deconvnet.project_units(model, image, "conv2", units, switches=False)
     np.testing.assert_allclose(spread.projections.ravel(), 2)
 
 
 def test_switches_are_the_places_of_the_maxima():
-    model = models.classifier((16, 16, 3), 4, filters=(6, 8))
+    model = networks.classifier((16, 16, 3), 4, filters=(6, 8))
     images = np.random.default_rng(0).random((2, 16, 16, 3), dtype=np.float32)
     maps, chosen = deconvnet.switches(model, images, "pool1")
     assert maps.shape == chosen.shape == (2, 16, 16, 6)
@@ -235,7 +231,7 @@ def test_switches_are_the_places_of_the_maxima():
     ],
 )
 def test_refuses(arguments, said):
-    model = models.classifier((16, 16, 3), 4, filters=(6, 8))
+    model = networks.classifier((16, 16, 3), 4, filters=(6, 8))
     with pytest.raises(ValueError, match=said):
         deconvnet.project(**{"model": model, "images": np.zeros((1, 16, 16, 3)), "layer": "conv1", "channel": 0} | arguments)
 
@@ -251,10 +247,10 @@ def test_refuses(arguments, said):
     ],
 )
 def test_refuses_units_that_are_not_there(changed, said):
-    model = models.classifier((16, 16, 3), 4, filters=(6, 8))
-    units = {name: np.array([0]) for name in exemplars.Units._fields} | {name: np.array(v) for name, v in changed.items()}
+    model = networks.classifier((16, 16, 3), 4, filters=(6, 8))
+    units = {name: np.array([0]) for name in deconvnet.Units._fields} | {name: np.array(v) for name, v in changed.items()}
     with pytest.raises(ValueError, match=said):
-        deconvnet.project_units(model, np.zeros((3, 16, 16, 3), np.uint8), "conv2", exemplars.Units(**units))
+        deconvnet.project_units(model, np.zeros((3, 16, 16, 3), np.uint8), "conv2", deconvnet.Units(**units))
 
 
 def test_refuses_a_model_without_a_graph():

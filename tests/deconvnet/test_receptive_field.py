@@ -6,10 +6,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from deconvlib import backend
+from deconvlib import backend, deconvnet, networks
 from deconvlib.backend import keras
-from deconvlib.deconvnet import receptive_field
-from deconvlib.networks import classifier as models
 
 
 def reach(model, layer, row, column):
@@ -25,12 +23,14 @@ def reach(model, layer, row, column):
 
 
 def test_by_hand():
-    model = models.classifier((32, 32, 3), 10)
-    sizes = {layer: receptive_field.of(model, layer).size[0] for layer in ("conv1", "pool1", "conv2", "pool2", "conv3")}
+    model = networks.classifier((32, 32, 3), 10)
+    sizes = {
+        layer: deconvnet.receptive_field.of(model, layer).size[0] for layer in ("conv1", "pool1", "conv2", "pool2", "conv3")
+    }
     assert sizes == {"conv1": 3, "pool1": 4, "conv2": 8, "pool2": 10, "conv3": 18}
-    field = receptive_field.of(model, "conv3")
+    field = deconvnet.receptive_field.of(model, "conv3")
     assert (field.stride, field.offset) == ((4, 4), (-7, -7))
-    assert receptive_field.of(model, "logits").whole and receptive_field.of(model, "logits").known
+    assert deconvnet.receptive_field.of(model, "logits").whole and deconvnet.receptive_field.of(model, "logits").known
 
 
 SETTINGS = [
@@ -50,13 +50,13 @@ SETTINGS = [
 @pytest.mark.parametrize("size", [48, 45])
 def test_covers_where_the_gradient_reaches(settings, size):
     # average pooling, or the gradient would only reach the maxima
-    model = models.classifier(
+    model = networks.classifier(
         (size, size, 1), 2, **{"filters": (2, 2), "pooling": "average", "activation": "linear"} | settings
     )
     for layer in model.layers:
         if len(layer.output.shape) != 4 or layer.name == "images" or layer.output.shape[1] < 8:
             continue
-        field = receptive_field.of(model, layer.name)
+        field = deconvnet.receptive_field.of(model, layer.name)
         for position in range(layer.output.shape[1] // 2, layer.output.shape[1] // 2 + 4):
             first, last, *_ = reach(model, layer.name, position, position)
             start = math.floor(field.stride[0] * position) + field.offset[0]
@@ -68,16 +68,16 @@ def test_covers_where_the_gradient_reaches(settings, size):
 
 
 def test_a_transposed_convolution_divides_the_stride():
-    model = models.classifier((32, 32, 3), 10, decoder="transposed", decoder_filters=(4, 4))
-    assert receptive_field.of(model, "deconv1").stride == (4, 4)
-    model = models.classifier((32, 32, 3), 10, filters=(4,), decoder="transposed", decoder_filters=(4, 4))
-    assert receptive_field.of(model, "deconv2").stride == (Fraction(1, 2), Fraction(1, 2))
+    model = networks.classifier((32, 32, 3), 10, decoder="transposed", decoder_filters=(4, 4))
+    assert deconvnet.receptive_field.of(model, "deconv1").stride == (4, 4)
+    model = networks.classifier((32, 32, 3), 10, filters=(4,), decoder="transposed", decoder_filters=(4, 4))
+    assert deconvnet.receptive_field.of(model, "deconv2").stride == (Fraction(1, 2), Fraction(1, 2))
 
 
 def test_of_unpooling_the_safe_answer():
     """Its switches depend on places that the values do not see."""
-    model = models.classifier((16, 16, 3), 4, filters=(4, 4), decoder="unpooling", decoder_filters=(4,))
-    field = receptive_field.of(model, "deconv1")
+    model = networks.classifier((16, 16, 3), 4, filters=(4, 4), decoder="unpooling", decoder_filters=(4,))
+    field = deconvnet.receptive_field.of(model, "deconv1")
     assert field.whole and not field.known
 
 
@@ -86,20 +86,20 @@ def test_branches_see_what_either_sees():
     wide = keras.layers.Conv2D(2, 7, padding="same")(entry)
     narrow = keras.layers.Conv2D(2, 3, padding="same")(entry)
     model = keras.Model(entry, keras.layers.Add(name="sum")([wide, narrow]))
-    assert receptive_field.of(model, "sum").size == (7, 7)
+    assert deconvnet.receptive_field.of(model, "sum").size == (7, 7)
 
 
 def test_an_unknown_layer_sees_the_whole_image_and_says_so():
     model = keras.Sequential([keras.Input((16, 16, 2)), keras.layers.Resizing(8, 8, name="resize")])
-    field = receptive_field.of(model, "resize")
+    field = deconvnet.receptive_field.of(model, "resize")
     assert field.whole and not field.known and field.size == (16, 16)
 
 
 def test_the_unit_above_a_point_has_its_window_around_it():
-    model = models.classifier((32, 32, 3), 4, filters=(4, 4))
-    field = receptive_field.of(model, "conv2")  # 16 × 16 units, two pixels apart, that see 8 × 8 pixels each
+    model = networks.classifier((32, 32, 3), 4, filters=(4, 4))
+    field = deconvnet.receptive_field.of(model, "conv2")  # 16 × 16 units, two pixels apart, that see 8 × 8 pixels each
     for point in ((0, 0), (10, 21), (31, 31)):
         unit = field.unit_above(point, (16, 16))
         first = np.floor(np.multiply(unit, np.array(field.stride, float))) + field.offset
         assert (np.abs(first + (np.array(field.size) - 1) / 2 - point) <= 1.5).all()
-    assert receptive_field.of(model, "logits").unit_above((5, 5), (1, 1)) == (0, 0)
+    assert deconvnet.receptive_field.of(model, "logits").unit_above((5, 5), (1, 1)) == (0, 0)

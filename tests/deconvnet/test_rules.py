@@ -9,12 +9,8 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from deconvlib import backend
+from deconvlib import backend, deconvnet, networks
 from deconvlib.backend import keras
-from deconvlib.deconvnet import activations as exemplars
-from deconvlib.deconvnet import projection as deconvnet
-from deconvlib.deconvnet import rules
-from deconvlib.networks import classifier as models
 
 RNG = np.random.default_rng(0)
 SHAPE = (9, 9, 2)
@@ -304,7 +300,7 @@ def test_coverage_says_what_becomes_of_the_signal():
         "a": "max(g, 0) · [x > 0]",
         "b": "max(g, 0) · [0 < x < 6]",
         "c": "max(g, 0.2 · g) · ([x > 0] + 0.2 · [x ≤ 0])",
-        "d": rules.CHAIN_RULE,
+        "d": deconvnet.rules.CHAIN_RULE,
         "e": "the projection starts before it",
     }
     assert deconvnet.coverage(model, "c", "gradient")["covered"].all()
@@ -324,7 +320,7 @@ def test_a_call_in_training_mode_is_refused():
 
 
 def test_mixed_precision():
-    model = models.classifier((16, 16, 3), 4, filters=(6, 8), normalization="batch")
+    model = networks.classifier((16, 16, 3), 4, filters=(6, 8), normalization="batch")
     half = keras.models.clone_model(model, clone_function=lambda layer: type(layer).from_config(
         layer.get_config() | ({} if isinstance(layer, keras.layers.InputLayer) else {"dtype": "mixed_float16"})
     ))  # fmt: skip
@@ -334,7 +330,7 @@ def test_mixed_precision():
     assert found.dtype == np.float32
     # float16 has three digits; over five seeds at most 0.0025 was measured
     assert np.linalg.norm(found - full) <= 0.02 * np.linalg.norm(full)
-    units = exemplars.Units(np.zeros(4, int), np.arange(4), np.arange(4), np.arange(4), np.zeros(4))
+    units = deconvnet.Units(np.zeros(4, int), np.arange(4), np.arange(4), np.arange(4), np.zeros(4))
     for together in (0, 4):  # from windows, and from whole maps
         with mock.patch.object(deconvnet, "_together", lambda *_, together=together: together):
             full, found = (deconvnet.project_units(net, images, "relu2", units).projections for net in (model, half))

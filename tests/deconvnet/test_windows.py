@@ -7,29 +7,26 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from deconvlib import deconvnet, networks
 from deconvlib.backend import keras
-from deconvlib.deconvnet import activations as exemplars
-from deconvlib.deconvnet import projection as deconvnet
-from deconvlib.deconvnet import receptive_field, windows
-from deconvlib.networks import classifier as models
 
 
 def whole(model, images, layer, units, rule):
     """Each unit's projection from its whole image, with the engine that `project` has."""
-    (rows, columns, channels), _ = deconvnet._walk(model, layer, images.shape[1:3])
-    pull, _ = deconvnet._whole(model, layer, rule, True, (), images.shape[1:3])
-    places = deconvnet._one_hot(units.row * columns + units.column, rows * columns)
-    (found,) = pull(images[units.image], places, deconvnet._one_hot(units.channel, channels))
+    (rows, columns, channels), _ = deconvnet.projection._walk(model, layer, images.shape[1:3])
+    pull, _ = deconvnet.projection._whole(model, layer, rule, True, (), images.shape[1:3])
+    places = deconvnet.projection._one_hot(units.row * columns + units.column, rows * columns)
+    (found,) = pull(images[units.image], places, deconvnet.projection._one_hot(units.channel, channels))
     return found
 
 
 def some_units(model, images, layer, rng, count):
     """Units in the corners of the maps, and others anywhere."""
-    (rows, columns, channels), _ = deconvnet._walk(model, layer, images.shape[1:3])
+    (rows, columns, channels), _ = deconvnet.projection._walk(model, layer, images.shape[1:3])
     row, column = rng.integers(rows, size=count), rng.integers(columns, size=count)
     row[:4], column[:4] = (0, 0, rows - 1, rows - 1), (0, columns - 1, 0, columns - 1)
     image, channel = rng.integers(len(images), size=count), rng.integers(channels, size=count)
-    return exemplars.Units(image, row, column, channel, np.zeros(count))
+    return deconvnet.Units(image, row, column, channel, np.zeros(count))
 
 
 def assert_equal_to_the_whole(model, images, layer, rng, count=12, rule="deconvnet"):
@@ -104,7 +101,7 @@ def test_over_random_networks(height, width, pieces, rule, together):
         model = network(height, width, pieces)
     except ValueError:  # the maps became too small
         assume(False)
-    assume(windows.plan(model, "last", (height, width)))
+    assume(deconvnet.windows.plan(model, "last", (height, width)))
     rng = np.random.default_rng(0)
     model.set_weights(
         [np.abs(rng.normal(size=w.shape)) if "variance" in w.name else rng.normal(size=w.shape) for w in model.weights]
@@ -116,22 +113,22 @@ def test_over_random_networks(height, width, pieces, rule, together):
 
 def test_computes_no_more_than_one_unit_needs():
     model = keras.applications.VGG16(weights=None, include_top=False, input_shape=(224, 224, 3))
-    plan = windows.plan(model, "block3_conv3", (224, 224))
+    plan = deconvnet.windows.plan(model, "block3_conv3", (224, 224))
     sides = {name: rows.size for name, (rows, _) in plan.holds.items()}
     # by hand: each 3 × 3 convolution adds 2, each pooling doubles
     assert sides == {
         **{"block3_conv3": 1, "block3_conv2": 3, "block3_conv1": 5, "block2_pool": 7, "block2_conv2": 14},
         **{"block2_conv1": 16, "block1_pool": 18, "block1_conv2": 36, "block1_conv1": 38},
     }
-    assert plan.pixels[0].size == 40 == receptive_field.of(model, "block3_conv3").size[0]
+    assert plan.pixels[0].size == 40 == deconvnet.receptive_field.of(model, "block3_conv3").size[0]
 
 
 def test_whole_maps_are_shared_where_that_costs_less():
     model = keras.applications.VGG16(weights=None, include_top=False, input_shape=(224, 224, 3))
 
     def together(layer, units_of_each_image):
-        plan = windows.plan(model, layer, (224, 224))
-        return deconvnet._together(model, layer, plan, (224, 224), np.repeat([3, 7], units_of_each_image))
+        plan = deconvnet.windows.plan(model, layer, (224, 224))
+        return deconvnet.projection._together(model, layer, plan, (224, 224), np.repeat([3, 7], units_of_each_image))
 
     assert together("block5_conv3", 8) > 1  # whose window is nearly the whole image
     assert together("block5_conv3", 1) == 0  # nothing to share
@@ -139,17 +136,17 @@ def test_whole_maps_are_shared_where_that_costs_less():
 
 
 def test_none_where_windows_gain_nothing_or_differ_between_units():
-    model = models.classifier((16, 16, 3), 4, filters=(6, 8), decoder="transposed", decoder_filters=(4,))
-    assert windows.plan(model, "conv2", (16, 16))
-    assert windows.plan(model, "logits", (16, 16)) is None
-    assert windows.plan(model, "deconv1", (16, 16)) is None
-    deep = models.classifier((16, 16, 3), 4, filters=(4, 4, 4), convolutions=3)
-    assert windows.plan(deep, "conv9", (16, 16)) is None
+    model = networks.classifier((16, 16, 3), 4, filters=(6, 8), decoder="transposed", decoder_filters=(4,))
+    assert deconvnet.windows.plan(model, "conv2", (16, 16))
+    assert deconvnet.windows.plan(model, "logits", (16, 16)) is None
+    assert deconvnet.windows.plan(model, "deconv1", (16, 16)) is None
+    deep = networks.classifier((16, 16, 3), 4, filters=(4, 4, 4), convolutions=3)
+    assert deconvnet.windows.plan(deep, "conv9", (16, 16)) is None
 
 
 @pytest.mark.parametrize("layer", ["deconv1", "logits"])
 def test_falls_back_to_the_whole_image(layer):
-    model = models.classifier((16, 16, 3), 4, filters=(6, 8), decoder="transposed", decoder_filters=(4,))
+    model = networks.classifier((16, 16, 3), 4, filters=(6, 8), decoder="transposed", decoder_filters=(4,))
     rng = np.random.default_rng(0)
     assert_equal_to_the_whole(model, rng.random((3, 16, 16, 3), dtype=np.float32), layer, rng)
 
@@ -189,9 +186,9 @@ def test_on_the_networks_of_keras_applications(name):
 @pytest.mark.parametrize("padding", ["same", "valid"])
 def test_network_deconvolution_in_a_window_is_that_of_the_whole(padding):
     rng = np.random.default_rng(0)
-    model = models.classifier((20, 20, 3), 2, filters=(4, 18), kernel_size=2, padding=padding, normalization="deconvolution")
+    model = networks.classifier((20, 20, 3), 2, filters=(4, 18), kernel_size=2, padding=padding, normalization="deconvolution")
     # what its statistics are after a training, but at random
     model.set_weights([weight + 0.2 * rng.normal(size=weight.shape) for weight in model.get_weights()])
     images = rng.random((3, 20, 20, 3), np.float32)
-    assert windows.plan(model, "conv2", (20, 20)) is not None
+    assert deconvnet.windows.plan(model, "conv2", (20, 20)) is not None
     assert_equal_to_the_whole(model, images, "conv2", rng)

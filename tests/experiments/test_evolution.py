@@ -3,11 +3,8 @@
 import numpy as np
 import pytest
 
+from deconvlib import data, experiments, networks, training
 from deconvlib.backend import keras
-from deconvlib.data import loading as data
-from deconvlib.experiments import evolution
-from deconvlib.networks import classifier as models
-from deconvlib.training import fit as training
 
 RNG = np.random.default_rng(0)
 
@@ -18,16 +15,16 @@ def digits():
 
 
 def small(dataset):
-    return models.classifier(dataset.image_shape, dataset.num_classes, filters=(4,), dense_units=0)
+    return networks.classifier(dataset.image_shape, dataset.num_classes, filters=(4,), dense_units=0)
 
 
 def test_a_training_leaves_copies_of_the_weights(digits, tmp_path):
     model = small(digits)
     first = model.get_weights()
-    snapshots = evolution.Snapshots((0, 2, 9), folder=tmp_path / "snapshots")
-    training.fit(model, digits, epochs=3, augmentation=models.augmentation(), callbacks=(snapshots,))
+    snapshots = experiments.evolution.Snapshots((0, 2, 9), folder=tmp_path / "snapshots")
+    training.fit(model, digits, epochs=3, augmentation=training.augmentation(), callbacks=(snapshots,))
     assert list(snapshots.weights) == [0, 2, 3]  # the last, although not asked for
-    read = evolution.read_snapshots(tmp_path / "snapshots")
+    read = experiments.evolution.read_snapshots(tmp_path / "snapshots")
     for kept in (snapshots.weights, read):
         for weights, expected in ((kept[0], first), (kept[3], model.get_weights())):
             for one, other in zip(weights, expected, strict=True):
@@ -40,9 +37,9 @@ def test_a_resumed_training_takes_up_its_snapshots_and_a_new_one_does_not(digits
     model.compile("adam", "sparse_categorical_crossentropy")
     images = digits.x_train / np.float32(255)
     for initial, expected in ((0, [0, 1, 2, 5]), (2, [0, 1, 2, 3]), (0, [0, 1])):
-        snapshots = evolution.Snapshots((0, 1, 2, 5), folder=tmp_path)
+        snapshots = experiments.evolution.Snapshots((0, 1, 2, 5), folder=tmp_path)
         model.fit(images, digits.y_train, initial_epoch=initial, epochs=expected[-1], callbacks=[snapshots], verbose=0)
-        assert sorted(snapshots.weights) == sorted(evolution.read_snapshots(tmp_path)) == expected
+        assert sorted(snapshots.weights) == sorted(experiments.evolution.read_snapshots(tmp_path)) == expected
 
 
 @pytest.fixture
@@ -62,7 +59,7 @@ def colours():
 def test_evolution_follows_the_strongest_image(colours):
     model, images, snapshots = colours
     before = model.get_weights()
-    found = evolution.evolution(model, snapshots, images, "conv1", [0, 1])
+    found = experiments.evolution.measure(model, snapshots, images, "conv1", [0, 1])
     assert found.epochs.tolist() == [0, 1, 5]
     assert found.units.image.tolist() == [[0, 1], [1, 1], [1, 1]]
     assert found.changed.tolist() == [[False, False], [True, False], [False, False]]
@@ -78,9 +75,9 @@ def test_the_weights_come_back_after_an_error(colours):
     model, images, snapshots = colours
     before = model.get_weights()
     with pytest.raises(ValueError, match="channel 2 is not in layer 'conv1'; its channels are 0 to 1"):
-        evolution.evolution(model, snapshots, images, "conv1", [2])
+        experiments.evolution.measure(model, snapshots, images, "conv1", [2])
     with pytest.raises(ValueError, match="NaN"):
-        evolution.settling(model, snapshots, images * np.nan, ["conv1"])
+        experiments.evolution.settling(model, snapshots, images * np.nan, ["conv1"])
     for one, other in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -100,7 +97,7 @@ def test_layers_settle_when_their_weights_do():
         draw[epoch][:2] = [3 * w for w in draw[8][:2]]
     draw[4][2:4] = draw[8][2], 3 * draw[8][3]  # so has the second from 4 on
     images = RNG.random((20, 8, 8, 3)).astype(np.float32)
-    correlation, settled = evolution.settling(model, draw, images, ["conv1", "conv2", "logits"])
+    correlation, settled = experiments.evolution.settling(model, draw, images, ["conv1", "conv2", "logits"])
     assert settled == {"conv1": 2, "conv2": 4, "logits": 8}
     assert correlation.index.tolist() == ["conv1", "conv2", "logits"] and correlation.columns.tolist() == [1, 2, 4, 8]
     np.testing.assert_allclose(correlation[8], 1)
@@ -113,7 +110,7 @@ def test_settling_is_the_mean_correlation_of_living_channels(monkeypatch):
     now = [np.array([[1, 0, 1], [0, 1, 1]], np.float32)[None, None], np.array([0, 0, -9], np.float32)]  # the third is dead
     then = [np.array([[1, 1, 1], [1, 0, 1]], np.float32)[None, None], np.array([0, -9, 0], np.float32)]  # the second was
     images = RNG.random((7, 4, 4, 2)).astype(np.float32)
-    correlation, settled = evolution.settling(model, {0: then, 3: now}, images, ["conv1"], threshold=0.3)
+    correlation, settled = experiments.evolution.settling(model, {0: then, 3: now}, images, ["conv1"], threshold=0.3)
     first = np.corrcoef(images.sum(axis=3).ravel(), images[..., 0].ravel())[0, 1]
     np.testing.assert_allclose(correlation.loc["conv1"], [(first + 0) / 2, 1], rtol=1e-5)
     assert settled == {"conv1": 0}
@@ -122,15 +119,15 @@ def test_settling_is_the_mean_correlation_of_living_channels(monkeypatch):
 def test_refuses(colours, tmp_path):
     model, images, snapshots = colours
     with pytest.raises(ValueError, match=r"whole numbers from 0, before training, on; not \(0, -1\)"):
-        evolution.Snapshots((0, -1))
+        experiments.evolution.Snapshots((0, -1))
     with pytest.raises(FileNotFoundError, match="no snapshot in"):
-        evolution.read_snapshots(tmp_path)
+        experiments.evolution.read_snapshots(tmp_path)
     with pytest.raises(ValueError, match="there is no snapshot"):
-        evolution.evolution(model, {}, images, "conv1", [0])
+        experiments.evolution.measure(model, {}, images, "conv1", [0])
     other = {0: snapshots[0], 3: [np.zeros((3, 3, 3, 2)), np.zeros(2)]}
     with pytest.raises(ValueError, match="the snapshot of epoch 3 has weights of another model"):
-        evolution.settling(model, other, images, ["conv1"])
+        experiments.evolution.settling(model, other, images, ["conv1"])
     with pytest.raises(ValueError, match=r"a correlation in \(0, 1\], not 2"):
-        evolution.settling(model, snapshots, images, ["conv1"], threshold=2)
+        experiments.evolution.settling(model, snapshots, images, ["conv1"], threshold=2)
     with pytest.raises(ValueError, match="'conv9' is not in this model"):
-        evolution.settling(model, snapshots, images, ["conv9"])
+        experiments.evolution.settling(model, snapshots, images, ["conv9"])

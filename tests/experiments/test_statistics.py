@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deconvlib.experiments import statistics as study
+from deconvlib import experiments
 
 
 def results(**accuracies):
@@ -21,7 +21,7 @@ def results(**accuracies):
 
 def test_differences_are_of_the_same_seed():
     """Differences of 1, 2 and 3 points: mean 2, standard error 1 / √3, t(0.975, 2) = 4.303, t = 3.464, p = 0.0742."""
-    row = study.compare(results(a=[0.50, 0.70, 0.30], b=[0.51, 0.72, 0.33]), "accuracy", {"b": "a"}).iloc[0]
+    row = experiments.statistics.compare(results(a=[0.50, 0.70, 0.30], b=[0.51, 0.72, 0.33]), "accuracy", {"b": "a"}).iloc[0]
     assert row["difference"] == pytest.approx(0.02) and row["pairs"] == 3
     assert [row["low"], row["high"]] == pytest.approx([0.02 - 0.02484, 0.02 + 0.02484], abs=1e-5)
     assert row["p"] == pytest.approx(0.0742, abs=1e-4) and row["p_holm"] == row["p"]
@@ -30,23 +30,23 @@ def test_differences_are_of_the_same_seed():
 
 def test_a_run_without_its_pair_does_not_count():
     table = results(a=[0.5, 0.6, 0.7], b=[0.6, 0.8])
-    row = study.compare(table, "accuracy", {"b": "a", "c": "a"})
+    row = experiments.statistics.compare(table, "accuracy", {"b": "a", "c": "a"})
     assert len(row) == 1 and row["pairs"].iloc[0] == 2 and row["difference"].iloc[0] == pytest.approx(0.15)
 
 
 def test_one_pair_has_no_interval():
-    row = study.compare(results(a=[0.5], b=[0.6]), "accuracy", {"b": "a"}).iloc[0]
+    row = experiments.statistics.compare(results(a=[0.5], b=[0.6]), "accuracy", {"b": "a"}).iloc[0]
     assert np.isnan([row["low"], row["high"], row["p"], row["p_holm"]]).all()
-    assert study.verdict(row) == "not known: 1 pair of runs"
+    assert experiments.statistics.verdict(row) == "not known: 1 pair of runs"
 
 
 def test_nothing_to_compare_is_an_empty_table():
-    assert study.compare(results(a=[0.5]), "accuracy", {"b": "a"}).empty
+    assert experiments.statistics.compare(results(a=[0.5]), "accuracy", {"b": "a"}).empty
 
 
 def test_the_correction_is_holms():
-    np.testing.assert_allclose(study._holm(np.array([0.01, 0.04, np.nan, 0.03])), [0.03, 0.06, np.nan, 0.06])
-    assert study._holm(np.array([0.6, 0.7])).tolist() == [1, 1]
+    np.testing.assert_allclose(experiments.statistics._holm(np.array([0.01, 0.04, np.nan, 0.03])), [0.03, 0.06, np.nan, 0.06])
+    assert experiments.statistics._holm(np.array([0.6, 0.7])).tolist() == [1, 1]
 
 
 @pytest.mark.parametrize(
@@ -58,8 +58,8 @@ def test_the_correction_is_holms():
     ],
 )
 def test_the_verdict_says_what_the_interval_says(apart, said):
-    table = study.compare(results(a=[0.5] * 3, b=0.5 + np.array(apart)), "accuracy", {"b": "a"})
-    assert study.verdict(table.iloc[0]) == said
+    table = experiments.statistics.compare(results(a=[0.5] * 3, b=0.5 + np.array(apart)), "accuracy", {"b": "a"})
+    assert experiments.statistics.verdict(table.iloc[0]) == said
 
 
 def sweeps_table(tmp_path, **columns):
@@ -70,7 +70,7 @@ def sweeps_table(tmp_path, **columns):
 
 def test_a_sweeps_table_becomes_a_row_for_each_variant(tmp_path):
     numbers = {"a: accuracy": [0.5, None], "b: accuracy": [0.6, None], "b: curve": [json.dumps([0.4, 0.6]), None]}
-    table = study.read(sweeps_table(tmp_path, **numbers))
+    table = experiments.statistics.read(sweeps_table(tmp_path, **numbers))
     assert table["variant"].tolist() == ["a", "b"] and table["accuracy"].tolist() == [0.5, 0.6]
     assert table["curve"].iloc[1] == [0.4, 0.6] and table["seed"].tolist() == [0, 0]
 
@@ -86,10 +86,10 @@ def test_refuses_a_table_without_results(tmp_path, columns, said):
     table = pd.read_csv(path).assign(**columns)
     table.dropna(axis=1, how="all").to_csv(path, index=False)
     with pytest.raises(ValueError, match=said):
-        study.read(path)
+        experiments.statistics.read(path)
 
 
 def test_a_sweep_that_has_only_begun_has_no_rows(tmp_path):
     """As its own runs find it: without the columns that the first one done will bring."""
     (tmp_path / "metrics.csv").write_text("run,seed,status\na,0,failed\nb,1,waiting\n")
-    assert study.read(tmp_path / "metrics.csv").empty
+    assert experiments.statistics.read(tmp_path / "metrics.csv").empty

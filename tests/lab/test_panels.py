@@ -16,8 +16,7 @@ from matplotlib.figure import Figure
 
 from deconvlib import progress
 from deconvlib.backend import keras
-from deconvlib.lab import panels
-from deconvlib.lab import run as batch
+from deconvlib.lab import panels, run
 
 
 def figure(text=""):
@@ -345,7 +344,7 @@ def planted(tmp_path_factory):
 
 
 def test_an_error_in_a_callback_fails_a_run(planted, tmp_path):
-    assert "ZeroDivisionError" in batch.execute(planted, tmp_path, {})
+    assert "ZeroDivisionError" in run.execute(planted, tmp_path, {})
 
 
 def test_an_error_in_a_callback_fails_nbval(planted):

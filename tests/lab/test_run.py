@@ -12,7 +12,7 @@ import nbformat
 import pytest
 import yaml
 
-from deconvlib.lab import run as batch
+from deconvlib.lab import parameters, run
 
 PARAMETERS = 'epochs = 1  # passes\nrate = 0.5\nname = "x"\nflip = False\nfilters = [8]\nchoice = None\nrun_dir = "."'
 
@@ -41,7 +41,7 @@ def folder(tmp_path):
 
 
 def run(folder, *names, **settings):
-    return batch.run(names, folder=folder, out=folder.parent / "out", **settings)
+    return run.run(names, folder=folder, out=folder.parent / "out", **settings)
 
 
 def printed(path):
@@ -83,7 +83,7 @@ def test_runs_the_series_under_a_profile(folder, capfd):
     ],
 )
 def test_refuses_before_anything_runs(folder, names, settings, said):
-    with pytest.raises(batch.UserError) as error:
+    with pytest.raises(parameters.UserError) as error:
         run(folder, *names, **settings)
     assert said in str(error.value)
     assert not (folder.parent / "out").exists()
@@ -101,7 +101,7 @@ def test_refuses_before_anything_runs(folder, names, settings, said):
 )
 def test_refuses_a_wrong_profile(folder, profile, said):
     (folder / "profiles/quick.yaml").write_text(profile)
-    with pytest.raises(batch.UserError) as error:
+    with pytest.raises(parameters.UserError) as error:
         run(folder)
     assert said in str(error.value)
 
@@ -121,13 +121,13 @@ def test_the_index_still_shows_what_another_run_left(folder):
 
 def test_reads_yaml_values_by_the_parameters_type(folder):
     (folder / "profiles/quick.yaml").write_text("01_one: {rate: 1e-3, epochs: 2}")  # YAML takes 1e-3 for a text
-    values = batch.checked_parameters([folder / "01_one.ipynb"], batch.read_profile(folder, "quick"), {"name": "007"})
+    values = parameters.checked_parameters([folder / "01_one.ipynb"], parameters.read_profile(folder, "quick"), {"name": "007"})
     assert values[folder / "01_one.ipynb"] == {"rate": 0.001, "epochs": 2, "name": "007", "run_dir": None}
 
 
 def test_refuses_a_notebook_without_parameters(folder):
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1")]), folder / "03_three.ipynb")
-    with pytest.raises(batch.UserError, match="03_three has 0 cells tagged 'parameters'"):
+    with pytest.raises(parameters.UserError, match="03_three has 0 cells tagged 'parameters'"):
         run(folder)
 
 
@@ -185,7 +185,7 @@ def command(folder, *arguments):
     code = (
         "import signal, sys; from pathlib import Path; from deconvlib import __main__; from deconvlib.lab import run as batch\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # tests in the background inherit that it is ignored
-        f"batch.run.__defaults__ = (*batch.run.__defaults__[:-1], Path({str(folder)!r}))\n"
+        f"batch.run.__defaults__ = (*run.run.__defaults__[:-1], Path({str(folder)!r}))\n"
         "sys.exit(__main__.main())"
     )
     out = folder.parent / "out"
@@ -223,7 +223,7 @@ def test_two_runs_into_one_folder_are_refused_but_a_dead_ones_lock_is_not(folder
     out = folder.parent / "out"
     out.mkdir()
     (out / ".running").write_text(str(os.getpid()))
-    with pytest.raises(batch.UserError, match="another run is at work"):
+    with pytest.raises(parameters.UserError, match="another run is at work"):
         run(folder)
     dead = subprocess.Popen([sys.executable, "-c", ""])
     dead.wait()
@@ -233,7 +233,7 @@ def test_two_runs_into_one_folder_are_refused_but_a_dead_ones_lock_is_not(folder
 
 def test_an_out_that_cannot_be_is_one_clear_error(folder):
     (folder.parent / "out").write_text("a file")
-    with pytest.raises(batch.UserError, match="cannot write into"):
+    with pytest.raises(parameters.UserError, match="cannot write into"):
         run(folder)
 
 
@@ -245,24 +245,24 @@ def test_the_command_line_says_what_is_wrong_in_one_line():
 
 
 def test_the_quick_profile_is_the_committed_defaults():
-    folder = batch.ROOT / "notebooks"
+    folder = run.ROOT / "notebooks"
     sections = yaml.safe_load((folder / "profiles/quick.yaml").read_text())
     for path in folder.glob("[0-9]*.ipynb"):
-        defaults = batch.read_defaults(path)
+        defaults = parameters.read_defaults(path)
         given = {k: v for k, v in sections["all"].items() if k in defaults} | sections.get(path.stem, {})
         assert given == {name: defaults[name] for name in given}, path.stem
 
 
-@pytest.mark.parametrize("profile", sorted((batch.ROOT / "notebooks/profiles").glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("profile", sorted((run.ROOT / "notebooks/profiles").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_committed_profile_is_valid(profile):
-    folder = batch.ROOT / "notebooks"
+    folder = run.ROOT / "notebooks"
     paths = sorted(folder.glob("[0-9]*.ipynb"))
-    assert batch.checked_parameters(paths, batch.read_profile(folder, profile.stem), {})
+    assert parameters.checked_parameters(paths, parameters.read_profile(folder, profile.stem), {})
 
 
 def test_bars_of_progress_are_left_out_and_warnings_are_not():
     bar = nbformat.v4.new_output("stream", name="stderr", text="\r50 %\r100 %\r      \r")
     warning = nbformat.v4.new_output("stream", name="stderr", text="beware\n")
     page = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1", outputs=[bar, warning])])
-    batch._tidy(page)
+    run._tidy(page)
     assert [output["text"] for output in page.cells[0].outputs] == ["beware\n"]

@@ -16,9 +16,7 @@ import pytest
 import yaml
 from test_run import notebook
 
-from deconvlib.lab import record as report
-from deconvlib.lab import run as batch
-from deconvlib.lab import sweep
+from deconvlib.lab import parameters, record, run, sweep
 
 PARAMETERS = 'seed = 0\nrate = 0.5\nname = "x"\npause = 0.0\nbroken = False\nlog = ""\nrun_dir = "."'
 WORK = """
@@ -102,7 +100,7 @@ def test_a_run_keeps_its_name_when_the_grid_grows_and_is_there_once(folder, tmp_
     ],
 )
 def test_refuses_before_anything_runs(folder, tmp_path, change, said):
-    with pytest.raises(batch.UserError) as error:
+    with pytest.raises(parameters.UserError) as error:
         sweep.sweep(written(tmp_path, block(), block() | change), out=tmp_path / "out", folder=folder)
     assert said in str(error.value)
     assert not (tmp_path / "out").exists()
@@ -120,24 +118,24 @@ def test_refuses_before_anything_runs(folder, tmp_path, change, said):
 def test_refuses_what_is_no_grid(folder, tmp_path, text, said):
     if text is not None:
         (tmp_path / "grid.yaml").write_text(text)
-    with pytest.raises(batch.UserError, match=said):
+    with pytest.raises(parameters.UserError, match=said):
         sweep.sweep(tmp_path / "grid.yaml", out=tmp_path / "out", folder=folder)
 
 
-@pytest.mark.parametrize("grid", sorted((batch.ROOT / "notebooks/grids").glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("grid", sorted((run.ROOT / "notebooks/grids").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_committed_grid_is_valid(grid):
-    runs, varied = sweep.expand(grid, batch.ROOT / "notebooks")
+    runs, varied = sweep.expand(grid, run.ROOT / "notebooks")
     assert len(runs) > 1 and varied
 
 
 def test_says_which_package_is_missing(folder, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(batch.UserError, match=r"pip install .*cluster"):
+    with pytest.raises(parameters.UserError, match=r"pip install .*cluster"):
         sweep.sweep(written(tmp_path, block()), out=tmp_path / "out", folder=folder)
 
 
 def test_says_that_no_scheduler_answers(folder, tmp_path, monkeypatch):
-    with pytest.raises(batch.UserError, match="no Dask scheduler answers at tcp:"):
+    with pytest.raises(parameters.UserError, match="no Dask scheduler answers at tcp:"):
         sweep.sweep(written(tmp_path, block()), "tcp://127.0.0.1:1", out=tmp_path / "out", folder=folder)
 
 
@@ -200,7 +198,7 @@ def began(place):
 
 def under_way(place, out):
     """[(kernel's process, its worker's)] of what has begun and is not recorded."""
-    states = [report.read(path) for path in out.glob("01_one-*[0-9a-f]/run.json")]
+    states = [record.read(path) for path in out.glob("01_one-*[0-9a-f]/run.json")]
     recorded = {(state["parameters"]["name"], state["parameters"]["seed"]) for state in states}
     pairs = [(kernel, worker) for name, seed, _, kernel, worker, _ in began(place) if (name, seed) not in recorded]
     return [(psutil.Process(kernel), psutil.Process(worker)) for kernel, worker in pairs if psutil.pid_exists(kernel)]

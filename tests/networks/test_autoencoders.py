@@ -3,13 +3,8 @@
 import numpy as np
 import pytest
 
+from deconvlib import data, experiments, networks, training
 from deconvlib.backend import keras
-from deconvlib.data import loading as data
-from deconvlib.experiments import quality
-from deconvlib.networks import autoencoders
-from deconvlib.networks import classifier as models
-from deconvlib.networks import upsampling as operators
-from deconvlib.training import fit as training
 
 
 @pytest.fixture(scope="module")
@@ -17,17 +12,17 @@ def images():
     return data.shapes(120, 10).x_train / np.float32(255)
 
 
-@pytest.mark.parametrize("decoder", operators.OPERATORS)
+@pytest.mark.parametrize("decoder", networks.OPERATORS)
 @pytest.mark.parametrize("skips", [True, False])
 def test_every_decoder_restores_the_size(decoder, skips):
-    model = autoencoders.encoder_decoder((16, 24, 3), 5, (4, 6), decoder=decoder, skips=skips, scale=2, normalization="batch")
+    model = networks.encoder_decoder((16, 24, 3), 5, (4, 6), decoder=decoder, skips=skips, scale=2, normalization="batch")
     assert model.output_shape == (None, 32, 48, 5)
     assert training.predict(model, np.zeros((3, 16, 24, 3), np.float32)).shape == (3, 32, 48, 5)
 
 
 def test_a_stage_may_have_several_convolutions():
     plain, deep = (
-        autoencoders.encoder_decoder((16, 16, 3), 5, filters, decoder="unpooling", normalization=normalization)
+        networks.encoder_decoder((16, 16, 3), 5, filters, decoder="unpooling", normalization=normalization)
         for filters, normalization in (((4, 6), "batch"), ((4, [8, 6]), "deconvolution_and_batch"))
     )
     kinds = [[type(layer).__name__ for layer in model.layers] for model in (plain, deep)]
@@ -38,7 +33,7 @@ def test_a_stage_may_have_several_convolutions():
 
 
 def test_what_is_not_missing_stays_as_it_is(images):
-    model = autoencoders.encoder_decoder((32, 32, 3), 3, (4,), correction=True, holes=True)
+    model = networks.encoder_decoder((32, 32, 3), 3, (4,), correction=True, holes=True)
     model.get_layer("pixels").set_weights([np.ones((3, 3, 4, 3), np.float32), np.ones(3, np.float32)])
     damaged = np.maximum(images[:4], 1 / 255)
     damaged[:, 3:9, 5:8] = 0
@@ -47,7 +42,7 @@ def test_what_is_not_missing_stays_as_it_is(images):
 
 
 def test_what_is_missing_begins_as_the_mean_of_what_is_known_near_it():
-    model = autoencoders.encoder_decoder((32, 32, 1), 1, (4,), correction=True, holes=True)
+    model = networks.encoder_decoder((32, 32, 1), 1, (4,), correction=True, holes=True)
     damaged = np.linspace(0.2, 0.8, 32 * 32, dtype=np.float32).reshape(1, 32, 32, 1)
     damaged[0, 8:12, 20:24] = 0  # a hole
     damaged[0, 18:, :14] = 0  # wider than the square that is looked at
@@ -58,16 +53,16 @@ def test_what_is_missing_begins_as_the_mean_of_what_is_known_near_it():
 
 
 def test_a_correction_begins_as_the_image(images):
-    model = autoencoders.encoder_decoder((32, 32, 3), 3, (4, 8), correction=True)
+    model = networks.encoder_decoder((32, 32, 3), 3, (4, 8), correction=True)
     np.testing.assert_allclose(training.predict(model, images[:5]), images[:5], atol=1e-6)
-    enlarging = autoencoders.encoder_decoder((32, 32, 1), 1, (4,), correction=True, scale=2)
+    enlarging = networks.encoder_decoder((32, 32, 1), 1, (4,), correction=True, scale=2)
     grey = np.full((2, 32, 32, 1), 0.3, np.float32)
     np.testing.assert_allclose(training.predict(enlarging, grey), np.full((2, 64, 64, 1), 0.3), atol=1e-6)
 
 
-@pytest.mark.parametrize("decoder", operators.OPERATORS)
+@pytest.mark.parametrize("decoder", networks.OPERATORS)
 def test_learns_to_take_noise_away(images, decoder):
-    model = autoencoders.encoder_decoder((32, 32, 3), 3, (8, 16), decoder=decoder, correction=True)
+    model = networks.encoder_decoder((32, 32, 3), 3, (8, 16), decoder=decoder, correction=True)
 
     def make(numbers, rng):
         return np.clip(images[numbers] + rng.normal(0, 0.1, (len(numbers), 32, 32, 3)), 0, 1), images[numbers]
@@ -79,7 +74,7 @@ def test_learns_to_take_noise_away(images, decoder):
 def test_the_loss_of_an_image_is_minus_its_psnr(images):
     spoiled = np.clip(images[:9] + np.random.default_rng(0).normal(0, 0.1, images[:9].shape), 0, 1).astype(np.float32)
     loss = float(training.psnr_loss(images[:9], spoiled))
-    assert loss == pytest.approx(-quality.of_images(spoiled, images[:9])["PSNR"].mean(), abs=0.01)
+    assert loss == pytest.approx(-experiments.quality.of_images(spoiled, images[:9])["PSNR"].mean(), abs=0.01)
     assert float(training.psnr_loss(images[:9], images[:9])) == pytest.approx(-60)
 
 
@@ -100,7 +95,7 @@ def test_training_in_16_bits_leaves_a_model_of_32(images):
     def make(numbers, rng):
         return images[numbers] + rng.normal(0, 0.1, (len(numbers), 32, 32, 3)).astype(np.float32), images[numbers]
 
-    model = autoencoders.encoder_decoder((32, 32, 3), 3, (8, 16), correction=True)
+    model = networks.encoder_decoder((32, 32, 3), 3, (8, 16), correction=True)
     settings = {"batch_size": 10, "learning_rate": 5e-3, "verbose": False}
     settings |= {"precision": "mixed_bfloat16", "loss": training.psnr_loss}
     history = training.fit_pairs(model, len(images), make, epochs=3, **settings)
@@ -115,7 +110,7 @@ def noisy_pairs(images):
     def make(numbers, rng):
         return images[numbers] + rng.normal(0, 0.1, (len(numbers), 32, 32, 3)).astype(np.float32), images[numbers]
 
-    model = autoencoders.encoder_decoder((32, 32, 3), 3, (4,), normalization="batch", correction=True)
+    model = networks.encoder_decoder((32, 32, 3), 3, (4,), normalization="batch", correction=True)
     return model, len(images), make
 
 
@@ -147,7 +142,7 @@ def test_an_interrupted_training_goes_on_and_one_that_ended_is_not_repeated(imag
 
 
 def test_the_code_is_the_mean_and_the_class_matters(images):
-    parts = autoencoders.variational((32, 32, 3), 6, (4, 8), num_classes=3)
+    parts = networks.variational((32, 32, 3), 6, (4, 8), num_classes=3)
     codes = training.predict(parts.encoder, images[:4])
     assert codes.shape == (4, 6)
     told = np.eye(3, dtype=np.float32)[[0, 1, 2, 0]]
@@ -159,7 +154,7 @@ def test_the_code_is_the_mean_and_the_class_matters(images):
 
 def test_the_divergence_is_that_of_normal_distributions():
     """Of deviation 2 and mean 1 from 1 and 0: (1 + 4 - 1) / 2 - ln 2 a number."""
-    layer = autoencoders.Sampling(0.5)
+    layer = networks.autoencoders.Sampling(0.5)
     mean, log_variance = np.ones((3, 2), np.float32), np.full((3, 2), np.log(4), np.float32)
     np.testing.assert_array_equal(keras.ops.convert_to_numpy(layer([mean, log_variance])), mean)
     (loss,) = layer.losses
@@ -172,7 +167,7 @@ def test_the_divergence_is_that_of_normal_distributions():
 
 def test_a_variational_network_learns_and_repeats(images):
     def train(seed):
-        parts = autoencoders.variational((32, 32, 3), 8, (8, 16), seed=seed)
+        parts = networks.variational((32, 32, 3), 8, (8, 16), seed=seed)
         make = lambda numbers, rng: (images[numbers], images[numbers])  # noqa: E731
         settings = {"epochs": 3, "batch_size": 20, "verbose": False, "seed": seed}
         return training.fit_pairs(parts.whole, len(images), make, **settings)
@@ -184,9 +179,9 @@ def test_a_variational_network_learns_and_repeats(images):
 
 
 def test_a_saved_network_gives_the_same(images, tmp_path):
-    parts = autoencoders.variational((32, 32, 3), 4, (4,), decoder="subpixel")
+    parts = networks.variational((32, 32, 3), 4, (4,), decoder="subpixel")
     parts.whole.save(tmp_path / "model.keras")
-    loaded = models.load(tmp_path / "model.keras")
+    loaded = networks.load(tmp_path / "model.keras")
     np.testing.assert_allclose(training.predict(loaded, images[:3]), training.predict(parts.whole, images[:3]), atol=1e-6)
 
 
@@ -206,18 +201,18 @@ def test_a_saved_network_gives_the_same(images, tmp_path):
 )
 def test_says_what_works(settings, said):
     with pytest.raises(ValueError, match=said):
-        autoencoders.encoder_decoder(**{"image_shape": (32, 32, 3), "channels": 3} | settings)
+        networks.encoder_decoder(**{"image_shape": (32, 32, 3), "channels": 3} | settings)
 
 
 def test_a_variational_network_says_what_works():
     with pytest.raises(ValueError, match="cannot be halved"):
-        autoencoders.variational((28, 28, 1), filters=(4, 4, 4))
+        networks.variational((28, 28, 1), filters=(4, 4, 4))
     with pytest.raises(ValueError, match="divergence_weight"):
-        autoencoders.variational((32, 32, 1), divergence_weight=-1)
+        networks.variational((32, 32, 1), divergence_weight=-1)
 
 
 def test_training_on_nan_stops_with_the_good_weights(images):
-    model = autoencoders.encoder_decoder((32, 32, 3), 3, (4,))
+    model = networks.encoder_decoder((32, 32, 3), 3, (4,))
 
     def make(numbers, rng):
         return images[numbers] * (np.nan if numbers[0] % 2 else 1), images[numbers]

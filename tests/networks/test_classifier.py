@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from deconvlib import deconvnet, networks
 from deconvlib.backend import keras
-from deconvlib.deconvnet import projection as deconvnet
-from deconvlib.networks import classifier as models
 
 
 def test_the_tutorials_network():
-    table = models.layer_table(models.tutorial((32, 32, 3), 10)).set_index("layer")
+    table = networks.layer_table(networks.tutorial((32, 32, 3), 10)).set_index("layer")
     assert table["shape"].to_dict() == {
         "rescale": (32, 32, 3),
         "conv1": (30, 30, 32),
@@ -41,12 +40,12 @@ def test_the_tutorials_network():
 
 @pytest.mark.parametrize("strides", [1, 2, 3])
 def test_each_transposed_convolution_multiplies_the_size(strides):
-    model = models.classifier((32, 32, 3), 10, decoder="transposed", decoder_strides=strides, decoder_filters=(4, 4))
+    model = networks.classifier((32, 32, 3), 10, decoder="transposed", decoder_strides=strides, decoder_filters=(4, 4))
     assert model.get_layer("deconv2").output.shape[1:] == (4 * strides**2, 4 * strides**2, 4)
 
 
 def test_layers_have_the_names_of_the_text():
-    model = models.classifier((16, 16, 1), 3, filters=(4, 4), convolutions=2, normalization="batch", dropout=0.1)
+    model = networks.classifier((16, 16, 1), 3, filters=(4, 4), convolutions=2, normalization="batch", dropout=0.1)
     names = [layer.name for layer in model.layers[2:]]
     stages = [f"{kind}{n}" for n in (1, 2) for kind in ("conv", "norm", "relu")]
     assert names[:7] == [*stages, "pool1"]
@@ -54,23 +53,23 @@ def test_layers_have_the_names_of_the_text():
 
 
 def test_a_stage_may_have_convolutions_of_its_own():
-    model = models.classifier(
+    model = networks.classifier(
         (32, 32, 3), 10, filters=(4, (6, 8), [8]), convolutions=1, decoder="unpooling", decoder_filters=(8,)
     )
     widths = [layer.filters for layer in model.layers if layer.name.startswith("conv")]
     assert widths == [4, 6, 8, 8] and model.get_layer("conv3").output.shape[1:] == (16, 16, 8)
-    twice = models.classifier((32, 32, 3), 10, filters=((4, 4), (8, 8)))
-    assert twice.to_json() == models.classifier((32, 32, 3), 10, filters=(4, 8), convolutions=2).to_json()
+    twice = networks.classifier((32, 32, 3), 10, filters=((4, 4), (8, 8)))
+    assert twice.to_json() == networks.classifier((32, 32, 3), 10, filters=(4, 8), convolutions=2).to_json()
 
 
 def test_weights_come_from_the_seed():
-    build = [models.classifier((16, 16, 1), 3, filters=(4,), seed=seed).get_weights() for seed in (0, 0, 1)]
+    build = [networks.classifier((16, 16, 1), 3, filters=(4,), seed=seed).get_weights() for seed in (0, 0, 1)]
     assert all(np.array_equal(a, b) for a, b in zip(build[0], build[1], strict=True))
     assert not np.array_equal(build[0][0], build[2][0])
 
 
 def test_a_saved_model_loads_in_a_fresh_process(tmp_path):
-    model = models.classifier((16, 16, 1), 3, filters=(4,), normalization="batch", decoder="transposed", l2=1e-4)
+    model = networks.classifier((16, 16, 1), 3, filters=(4,), normalization="batch", decoder="transposed", l2=1e-4)
     images = np.random.default_rng(0).random((2, 16, 16, 1), dtype=np.float32)
     model.save(tmp_path / "model.keras")
     np.save(tmp_path / "images.npy", images)
@@ -92,7 +91,7 @@ def test_a_saved_model_loads_in_a_fresh_process(tmp_path):
     ],
 )
 def test_each_step_of_a_decoder_doubles_the_size(decoder, names):
-    model = models.classifier((32, 32, 3), 10, filters=(8, 16, 32), decoder=decoder, decoder_filters=(16, 8))
+    model = networks.classifier((32, 32, 3), 10, filters=(8, 16, 32), decoder=decoder, decoder_filters=(16, 8))
     found = [layer.name for layer in model.layers if layer.name.startswith(("unpool", "upsample", "deconv", "shuffle"))]
     assert found == names
     assert [model.get_layer(name).output.shape[1:] for name in names[1::2]] == [(8, 8, 16), (16, 16, 8)]
@@ -101,15 +100,15 @@ def test_each_step_of_a_decoder_doubles_the_size(decoder, names):
 
 
 def test_network_deconvolution_is_in_every_layer():
-    model = models.classifier((16, 16, 1), 3, filters=(4, 4), normalization="deconvolution", decoder="resize")
+    model = networks.classifier((16, 16, 1), 3, filters=(4, 4), normalization="deconvolution", decoder="resize")
     kinds = {layer.name: type(layer).__name__ for layer in model.layers if layer.weights}
     assert kinds.pop("dense1") == kinds.pop("logits") == "DeconvolvedDense"
     assert set(kinds.values()) == {"DeconvolvedConv2D"} and len(kinds) == 4
-    assert models.layer_table(model).set_index("layer").loc["conv1", "FLOPs"] == 2 * 9 * 4 * 256
+    assert networks.layer_table(model).set_index("layer").loc["conv1", "FLOPs"] == 2 * 9 * 4 * 256
 
 
 def test_network_deconvolution_of_the_first_layer_alone():
-    model = models.classifier((16, 16, 1), 3, filters=(4, 4), normalization="deconvolution_then_batch")
+    model = networks.classifier((16, 16, 1), 3, filters=(4, 4), normalization="deconvolution_then_batch")
     kinds = {layer.name: type(layer).__name__ for layer in model.layers if layer.weights}
     assert kinds == {
         **{"conv1": "DeconvolvedConv2D", "norm1": "BatchNormalization", "conv2": "Conv2D", "norm2": "BatchNormalization"},
@@ -119,7 +118,7 @@ def test_network_deconvolution_of_the_first_layer_alone():
 
 def trained(**settings):
     """A classifier after three steps, so that its running statistics are no longer those that it began with."""
-    model = models.classifier((12, 12, 3), 3, dense_units=8, **settings)
+    model = networks.classifier((12, 12, 3), 3, dense_units=8, **settings)
     rng = np.random.default_rng(0)
     model.compile("adam", "sparse_categorical_crossentropy")
     model.fit(rng.random((24, 12, 12, 3), np.float32), np.arange(24) % 3, batch_size=8, verbose=0)
@@ -136,7 +135,7 @@ def trained(**settings):
 def test_a_folded_model_is_plain_and_says_the_same(settings):
     model, images = trained(normalization="deconvolution", **settings)
     before = model.predict(images, verbose=0)
-    folded = models.fold(model)
+    folded = networks.loading.fold(model)
     assert all(type(layer).__module__.startswith("keras.") for layer in folded.layers)
     assert not any("reconstruct" in layer.name for layer in folded.layers)
     np.testing.assert_allclose(folded.predict(images, verbose=0), before, atol=1e-5)
@@ -160,13 +159,13 @@ def test_a_branch_reconstructs_the_image(decoder, tmp_path):
     expected = -np.log(probabilities[:, 0]).mean() + 10 * np.square(reconstructed - (2 * images - 1)).mean()
     assert model.evaluate(images, labels, verbose=0) == pytest.approx(expected, rel=1e-4)
     model.save(tmp_path / "model.keras")
-    np.testing.assert_allclose(models.load(tmp_path / "model.keras").predict(images, verbose=0), probabilities, atol=1e-6)
+    np.testing.assert_allclose(networks.load(tmp_path / "model.keras").predict(images, verbose=0), probabilities, atol=1e-6)
 
 
 @pytest.mark.parametrize("decoder", ["unpooling", "transposed"])
 def test_every_stage_is_reconstructed_where_all_are(decoder):
     settings = {"filters": (4, 6, 8), "decoder": decoder, "decoder_filters": (6, 4), "reconstruction_weight": 2.0}
-    model = models.classifier((16, 16, 3), 3, reconstructed="all", **settings)
+    model = networks.classifier((16, 16, 3), 3, reconstructed="all", **settings)
     parts = model.get_layer("reconstruction").input[1:]
     images = np.random.default_rng(0).random((5, 16, 16, 3), np.float32)
     values = keras.Model(model.inputs, parts).predict(images, verbose=0)
@@ -180,7 +179,9 @@ def test_every_stage_is_reconstructed_where_all_are(decoder):
 
 
 def test_a_branch_of_another_size_is_resized():
-    model = models.classifier((14, 14, 1), 3, filters=(4, 4), decoder="resize", decoder_filters=(4,), reconstruction_weight=1.0)
+    model = networks.classifier(
+        (14, 14, 1), 3, filters=(4, 4), decoder="resize", decoder_filters=(4,), reconstruction_weight=1.0
+    )
     assert model.get_layer("reconstruct").output.shape[1:] == (12, 12, 1)
     assert model.get_layer("resize").output.shape[1:] == (14, 14, 1)
 
@@ -192,7 +193,7 @@ def test_a_branch_teaches_the_encoder():
 
 
 def test_penalties_act():
-    model = models.classifier((16, 16, 1), 3, filters=(4,), l1=0.1)
+    model = networks.classifier((16, 16, 1), 3, filters=(4,), l1=0.1)
     kernels = [weight for weight in model.trainable_variables if weight.path.endswith("kernel")]
     expected = sum(0.1 * np.abs(keras.ops.convert_to_numpy(kernel)).sum() for kernel in kernels)
     assert float(sum(model.losses)) == pytest.approx(expected, rel=1e-5)
@@ -201,7 +202,7 @@ def test_penalties_act():
 @pytest.mark.parametrize("activation", ["sigmoid", "tanh", "gelu"])
 @pytest.mark.parametrize("pooling", ["max", "average"])
 def test_probabilities(activation, pooling):
-    model = models.classifier((16, 16, 3), 5, filters=(4, 4), activation=activation, pooling=pooling)
+    model = networks.classifier((16, 16, 3), 5, filters=(4, 4), activation=activation, pooling=pooling)
     probabilities = model.predict(np.ones((2, 16, 16, 3), np.float32), verbose=0)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
 
@@ -235,13 +236,13 @@ def test_probabilities(activation, pooling):
 )
 def test_refuses(settings, said):
     with pytest.raises(ValueError, match=said):
-        models.classifier((32, 32, 3), 10, **settings)
+        networks.classifier((32, 32, 3), 10, **settings)
 
 
 def test_images_become_what_the_model_takes():
-    model = models.classifier((16, 16, 1), 3, filters=(4,))
+    model = networks.classifier((16, 16, 1), 3, filters=(4,))
     bytes_, floats = np.full((1, 16, 16, 1), 255, np.uint8), np.full((1, 16, 16, 1), 0.5)
-    assert models.as_input(model, bytes_).max() == 1 and models.as_input(model, floats).dtype == np.float32
+    assert deconvnet.inputs.as_input(model, bytes_).max() == 1 and deconvnet.inputs.as_input(model, floats).dtype == np.float32
 
 
 # Models of other origin
@@ -258,16 +259,16 @@ def test_a_model_answers_to_pixels_as_behind_an_applications_preprocessing(name,
         ]
     )
     network.save(tmp_path / "own.keras")
-    loaded = models.load(tmp_path / "own.keras", preprocessing=name)
+    loaded = networks.load(tmp_path / "own.keras", preprocessing=name)
     module = sys.modules[getattr(keras.applications, name).__module__]
     logits = network.predict(module.preprocess_input(images.astype(np.float32)), verbose=0)
     assert np.ptp(logits) > 0.1
-    got = loaded.predict(models.as_input(loaded, images), verbose=0)
+    got = loaded.predict(deconvnet.inputs.as_input(loaded, images), verbose=0)
     assert np.allclose(got, keras.ops.softmax(logits), atol=1e-5)
 
 
 def test_an_application_by_its_name():
-    model = models.load("MobileNetV2")
+    model = networks.load("MobileNetV2")
     assert model.input_shape == (None, 224, 224, 3) and model.output_shape == (None, 1000)
     assert model.layers[1].get_config()["scale"] == 2.0  # [0, 1] to [-1, 1]
 
@@ -281,8 +282,8 @@ def test_a_nested_model_is_opened_and_logits_get_a_softmax(tmp_path):
     )
     outer.save(tmp_path / "nested.keras")
     with pytest.raises(ValueError, match="image_size"):
-        models.load(tmp_path / "nested.keras")
-    loaded = models.load(tmp_path / "nested.keras", image_size=16)
+        networks.load(tmp_path / "nested.keras")
+    loaded = networks.load(tmp_path / "nested.keras", image_size=16)
     assert loaded.input_shape == (None, 16, 16, 3) and "conv" in [layer.name for layer in loaded.layers]
     images = np.random.default_rng(0).random((2, 16, 16, 3), np.float32)
     wanted = keras.ops.softmax(outer.predict(images, verbose=0))
@@ -290,9 +291,9 @@ def test_a_nested_model_is_opened_and_logits_get_a_softmax(tmp_path):
 
 
 def test_a_model_that_needs_no_change_comes_back_as_it_was(tmp_path):
-    model = models.classifier((16, 16, 1), 3, filters=(4,), normalization="batch")
+    model = networks.classifier((16, 16, 1), 3, filters=(4,), normalization="batch")
     model.save(tmp_path / "own.keras")
-    loaded = models.load(tmp_path / "own.keras")
+    loaded = networks.load(tmp_path / "own.keras")
     assert [layer.name for layer in loaded.layers] == [layer.name for layer in model.layers]
     assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), loaded.get_weights(), strict=True))
 
@@ -306,7 +307,7 @@ def test_nothing_of_a_malicious_lambda_runs(tmp_path):
     Path(witness).unlink(missing_ok=True)  # building it ran it
     model.save(tmp_path / "evil.keras")
     with pytest.raises(ValueError, match=r"Lambda layer 'evil'.*nothing of it was run.*of each Lambda"):
-        models.load(tmp_path / "evil.keras")
+        networks.load(tmp_path / "evil.keras")
     assert not Path(witness).exists()
     keras.models.load_model(tmp_path / "evil.keras", safe_mode=False).predict(np.zeros((1, 8, 8, 3)), verbose=0)
     assert Path(witness).exists(), "the file is not dangerous, and this tests nothing"
@@ -322,14 +323,14 @@ def test_a_custom_layer_is_refused_by_its_name_and_taken_once_it_is_registered(t
         tmp_path / "c.keras"
     )
     with pytest.raises(ValueError, match=r"class '.*Halved'.*register_keras_serializable"):
-        models.load(tmp_path / "c.keras")
+        networks.load(tmp_path / "c.keras")
     with keras.saving.custom_object_scope({"Custom>Halved": Halved, "Halved": Halved}):
-        assert models.load(tmp_path / "c.keras").output_shape == (None, 2)
+        assert networks.load(tmp_path / "c.keras").output_shape == (None, 2)
 
 
 def test_a_function_of_another_module_is_refused(tmp_path):
     """What a description could name to have Keras import and call it."""
-    model = models.classifier((16, 16, 1), 3, filters=(4,))
+    model = networks.classifier((16, 16, 1), 3, filters=(4,))
     model.save(tmp_path / "own.keras")
     with zipfile.ZipFile(tmp_path / "own.keras") as whole, zipfile.ZipFile(tmp_path / "other.keras", "w") as other:
         for name in whole.namelist():
@@ -340,12 +341,12 @@ def test_a_function_of_another_module_is_refused(tmp_path):
             assert name != "config.json" or b'"activation": "relu"' in held
             other.writestr(name, held.replace(b'"activation": "relu"', planted) if name == "config.json" else held)
     with pytest.raises(ValueError, match="function 'system'"):
-        models.load(tmp_path / "other.keras")
+        networks.load(tmp_path / "other.keras")
 
 
 def test_files_that_are_no_models(tmp_path):
     good = tmp_path / "good.keras"
-    models.classifier((16, 16, 1), 3, filters=(4,)).save(good)
+    networks.classifier((16, 16, 1), 3, filters=(4,)).save(good)
     (tmp_path / "short.keras").write_bytes(good.read_bytes()[:5000])
     (tmp_path / "text.keras").write_text("no model")
     (tmp_path / "old.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
@@ -362,10 +363,10 @@ def test_files_that_are_no_models(tmp_path):
         "other.keras": "config.json",
     }.items():
         with pytest.raises(ValueError, match=said):
-            models.load(tmp_path / name)
+            networks.load(tmp_path / name)
     with pytest.raises(FileNotFoundError, match=r"no file .*none\.keras"):
-        models.load(tmp_path / "none.keras")
+        networks.load(tmp_path / "none.keras")
     with pytest.raises(ValueError, match="did you mean 'MobileNetV2'"):
-        models.load("MobilNetV2")
+        networks.load("MobilNetV2")
     with pytest.raises(ValueError, match="is not to be had"):
-        models.load("MobileNetV2", weights="no such file")
+        networks.load("MobileNetV2", weights="no such file")

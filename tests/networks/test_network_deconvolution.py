@@ -7,10 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from deconvlib import backend
+from deconvlib import backend, networks, training
 from deconvlib.backend import keras
-from deconvlib.networks import classifier as models
-from deconvlib.networks import network_deconvolution as layers
 
 
 def correlated(shape, seed=0):
@@ -60,7 +58,7 @@ def test_the_inverse_square_root_is_that_of_the_eigenvalues():
     matrices = (root @ root.transpose(0, 2, 1) + 0.5 * np.eye(12)).astype(np.float32)
     values, vectors = np.linalg.eigh(matrices.astype(np.float64))
     expected = vectors / np.sqrt(values)[:, None] @ vectors.transpose(0, 2, 1)
-    np.testing.assert_allclose(numpy(layers.inverse_square_root(matrices, 20)), expected, atol=1e-4)
+    np.testing.assert_allclose(numpy(networks.network_deconvolution.inverse_square_root(matrices, 20)), expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("iterations", [1, 2, 5])
@@ -73,7 +71,7 @@ def test_few_iterations_are_the_papers(iterations):
     for _ in range(iterations):
         step = 1.5 * np.eye(12) - z @ y / 2
         y, z = y @ step, step @ z
-    found = numpy(layers.inverse_square_root(matrix[None].astype(np.float32), iterations))
+    found = numpy(networks.network_deconvolution.inverse_square_root(matrix[None].astype(np.float32), iterations))
     np.testing.assert_allclose(found[0], z / np.sqrt(norm), rtol=1e-4, atol=1e-5)
 
 
@@ -85,7 +83,7 @@ def test_as_explicitly_decorrelated_patches(kernel, strides, dilation, padding):
     """The convolution's outputs, and that its patches have the identity for a covariance."""
     images = correlated((24, 9, 8, 3))
     settings = {"kernel_size": kernel, "strides": strides, "dilation_rate": dilation, "padding": padding}
-    layer = exact(layers.DeconvolvedConv2D, images, filters=5, **settings)
+    layer = exact(networks.DeconvolvedConv2D, images, filters=5, **settings)
     patches = cut_patches(images, kernel, strides, dilation, padding)
     flat = patches.reshape(-1, kernel * kernel * 3)
     np.testing.assert_allclose(numpy(layer.patches(images))[0], flat, atol=1e-6)
@@ -95,7 +93,7 @@ def test_as_explicitly_decorrelated_patches(kernel, strides, dilation, padding):
     found = numpy(layer(images, training=True))
     np.testing.assert_allclose(found, expected.reshape(found.shape), atol=1e-3)
     # the layer's own matrix, which an identity in the place of the kernel shows
-    layer = exact(layers.DeconvolvedConv2D, images, filters=flat.shape[1], use_bias=True, **settings)
+    layer = exact(networks.DeconvolvedConv2D, images, filters=flat.shape[1], use_bias=True, **settings)
     layer.kernel.assign(np.eye(flat.shape[1]).reshape(layer.kernel.shape))
     layer.bias.assign(np.zeros(flat.shape[1]))
     seen = numpy(layer(images, training=True)).reshape(len(flat), -1).astype(np.float64)
@@ -107,7 +105,7 @@ def test_as_explicitly_decorrelated_patches(kernel, strides, dilation, padding):
 
 def test_each_block_of_channels_has_its_own_covariance():
     images = correlated((32, 6, 6, 4))
-    layer = exact(layers.DeconvolvedConv2D, images, filters=3, kernel_size=2, block=2)
+    layer = exact(networks.DeconvolvedConv2D, images, filters=3, kernel_size=2, block=2)
     assert layer.blocks == 2
     patches = cut_patches(images, 2, 1, 1, "valid")
     expected = 0
@@ -121,7 +119,7 @@ def test_each_block_of_channels_has_its_own_covariance():
 
 def test_dense_blocks_share_one_covariance():
     x = correlated((64, 1, 1, 6))[:, 0, 0]
-    layer = layers.DeconvolvedDense(4, block=3, iterations=25, epsilon=1e-3)
+    layer = networks.DeconvolvedDense(4, block=3, iterations=25, epsilon=1e-3)
     layer.build(x.shape)
     flat = x.reshape(-1, 3).astype(np.float64)
     mean, matrix = exact_inverse_root(flat, 1e-3)
@@ -131,7 +129,7 @@ def test_dense_blocks_share_one_covariance():
 
 def test_patches_are_sampled_by_places_and_by_images():
     images = correlated((16, 10, 10, 2))
-    layer = layers.DeconvolvedConv2D(3, 3, strides=2, padding="same", sampling_stride=2, max_patches=30)
+    layer = networks.DeconvolvedConv2D(3, 3, strides=2, padding="same", sampling_stride=2, max_patches=30)
     layer.build((None, *images.shape[1:]))
     every = cut_patches(images, 3, 2, 1, "same")
     # 5 places of the output, each second: 3 × 3 patches of an image; 30 // 9 images
@@ -141,7 +139,7 @@ def test_patches_are_sampled_by_places_and_by_images():
 def test_a_size_that_is_not_known_changes_nothing():
     images = correlated((4, 9, 9, 2))
     pixels = keras.Input((None, None, 2))
-    layer = layers.DeconvolvedConv2D(3, 3, padding="same", max_patches=None)
+    layer = networks.DeconvolvedConv2D(3, 3, padding="same", max_patches=None)
     model = keras.Model(pixels, layer(pixels))
     np.testing.assert_allclose(numpy(model(images, training=True)), numpy(layer(images, training=True)), atol=1e-5)
     model.compile("sgd", "mse")
@@ -150,7 +148,7 @@ def test_a_size_that_is_not_known_changes_nothing():
 
 def test_inference_goes_by_running_averages():
     images = correlated((16, 8, 8, 2))
-    layer = layers.DeconvolvedConv2D(3, 3, sampling_stride=1, momentum=0.5)
+    layer = networks.DeconvolvedConv2D(3, 3, sampling_stride=1, momentum=0.5)
     first = numpy(layer(images, training=True))
     assert not np.allclose(numpy(layer(images)), first, atol=1e-2)  # half of the averages is the beginning
     for _ in range(20):
@@ -167,7 +165,7 @@ def test_inference_goes_by_running_averages():
 
 def network(**settings):
     settings = {"filters": (8,), "normalization": "deconvolution", "dense_units": 8} | settings
-    return models.classifier((16, 16, 3), 4, **settings)
+    return networks.classifier((16, 16, 3), 4, **settings)
 
 
 IMAGES = np.random.default_rng(0).random((32, 16, 16, 3), np.float32)
@@ -192,7 +190,7 @@ def test_a_step_of_training(jit_compile):
 def test_gradients_flow_through_the_statistics():
     """To scale what a deconvolved layer reads changes nothing that it says, so the derivative by the scale is zero."""
     images = keras.ops.convert_to_tensor(correlated((16, 8, 8, 2)))
-    layer = layers.DeconvolvedConv2D(3, 3, sampling_stride=1, iterations=20)
+    layer = networks.DeconvolvedConv2D(3, 3, sampling_stride=1, iterations=20)
     layer.build(images.shape)
 
     def loss(scale):
@@ -203,12 +201,12 @@ def test_gradients_flow_through_the_statistics():
 
 
 def test_mixed_precision_keeps_statistics_in_float32():
-    layer = layers.DeconvolvedConv2D(4, 3, sampling_stride=1, dtype="mixed_bfloat16")
+    layer = networks.DeconvolvedConv2D(4, 3, sampling_stride=1, dtype="mixed_bfloat16")
     images = correlated((16, 8, 8, 2))
     found = layer(images, training=True)
     assert keras.backend.standardize_dtype(found.dtype) == "bfloat16"
     assert {weight.dtype for weight in layer.weights} == {"float32"}
-    full = layers.DeconvolvedConv2D(4, 3, sampling_stride=1)
+    full = networks.DeconvolvedConv2D(4, 3, sampling_stride=1)
     full.build(images.shape)
     full.kernel.assign(layer.kernel)
     wanted = numpy(full(images, training=True))
@@ -222,7 +220,7 @@ def test_saved_and_loaded_in_a_fresh_process(tmp_path):
     np.save(tmp_path / "images.npy", IMAGES)
     code = (
         "import sys, numpy as np; from deconvlib.networks import classifier as models\n"
-        "model = models.load(sys.argv[1] + '/model.keras')\n"
+        "model = networks.load(sys.argv[1] + '/model.keras')\n"
         "np.save(sys.argv[1] + '/out.npy', model.predict(np.load(sys.argv[1] + '/images.npy'), verbose=0))"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
@@ -232,9 +230,9 @@ def test_saved_and_loaded_in_a_fresh_process(tmp_path):
 PROGRAM = """
 import sys
 import numpy as np
-from deconvlib.deconvnet import projection as deconvnet
-from deconvlib.networks import classifier as models
-model = models.load(sys.argv[1] + "/model.keras")
+
+
+model = networks.load(sys.argv[1] + "/model.keras")
 images = np.load(sys.argv[1] + "/images.npy")
 found = [model.predict(images, verbose=0), model(images, training=True)]
 found += [weight for weight in model.get_weights()]  # the running averages after it
@@ -249,8 +247,8 @@ def test_jax_agrees(tmp_path):
     """On a net that has all of the layers: unpooling and a shuffle in line, and a loss."""
     pytest.importorskip("jax")
     model = trained(network(decoder="unpooling", decoder_filters=(8,)))
-    shuffled = layers.DepthToSpace(name="shuffle")(model.get_layer("deconv1").output)
-    shuffled = layers.ReconstructionLoss()([shuffled, shuffled, 0 * shuffled])
+    shuffled = networks.upsampling.DepthToSpace(name="shuffle")(model.get_layer("deconv1").output)
+    shuffled = networks.classifier.ReconstructionLoss()([shuffled, shuffled, 0 * shuffled])
     model = keras.Model(model.inputs, keras.layers.Softmax()(keras.layers.GlobalAveragePooling2D()(shuffled)))
     model.save(tmp_path / "model.keras")
     np.save(tmp_path / "images.npy", IMAGES)
@@ -265,18 +263,21 @@ def test_jax_agrees(tmp_path):
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: layers.DeconvolvedConv2D(4, 3, groups=2), "groups must be 1, not 2"),
-        (lambda: layers.DeconvolvedConv2D(4, 3, data_format="channels_first"), "'channels_last'"),
-        (lambda: layers.DeconvolvedConv2D(4, 3, block=0), "block must be a whole number of 1 or more, not 0"),
-        (lambda: layers.DeconvolvedConv2D(4, 3, sampling_stride=1.5), "sampling_stride must be a whole number"),
-        (lambda: layers.DeconvolvedConv2D(4, 3, max_patches=0), "max_patches must be a whole number"),
-        (lambda: layers.DeconvolvedConv2D(4, 3, epsilon=0), "epsilon must be above 0"),
-        (lambda: layers.DeconvolvedDense(4, momentum=1.0), r"momentum in \[0, 1\)"),
-        (lambda: layers.DeconvolvedDense(4, iterations=0), "iterations must be"),
-        (lambda: layers.Unpooling2D(0), "size must be"),
-        (lambda: layers.Unpooling2D()([np.ones((1, 2, 2, 3)), np.ones((1, 8, 8, 3))]), r"has the shape \(4, 4, 3\)"),
-        (lambda: layers.DepthToSpace(2)(np.ones((1, 2, 2, 6))), "takes 4 channels for each of its output, not 6"),
-        (lambda: layers.ReconstructionLoss(0), "weight must be above 0"),
+        (lambda: networks.DeconvolvedConv2D(4, 3, groups=2), "groups must be 1, not 2"),
+        (lambda: networks.DeconvolvedConv2D(4, 3, data_format="channels_first"), "'channels_last'"),
+        (lambda: networks.DeconvolvedConv2D(4, 3, block=0), "block must be a whole number of 1 or more, not 0"),
+        (lambda: networks.DeconvolvedConv2D(4, 3, sampling_stride=1.5), "sampling_stride must be a whole number"),
+        (lambda: networks.DeconvolvedConv2D(4, 3, max_patches=0), "max_patches must be a whole number"),
+        (lambda: networks.DeconvolvedConv2D(4, 3, epsilon=0), "epsilon must be above 0"),
+        (lambda: networks.DeconvolvedDense(4, momentum=1.0), r"momentum in \[0, 1\)"),
+        (lambda: networks.DeconvolvedDense(4, iterations=0), "iterations must be"),
+        (lambda: networks.upsampling.Unpooling2D(0), "size must be"),
+        (
+            lambda: networks.upsampling.Unpooling2D()([np.ones((1, 2, 2, 3)), np.ones((1, 8, 8, 3))]),
+            r"has the shape \(4, 4, 3\)",
+        ),
+        (lambda: networks.upsampling.DepthToSpace(2)(np.ones((1, 2, 2, 6))), "takes 4 channels for each of its output, not 6"),
+        (lambda: networks.classifier.ReconstructionLoss(0), "weight must be above 0"),
     ],
 )
 def test_refuses(make, said):
@@ -291,24 +292,24 @@ def test_unpooling_by_switches():
     maps = np.array([[5, 1, 2, 2], [0, 3, 2, 2], [1, 7, -4, -2], [9, 0, -3, -1]], np.float32)[None, :, :, None]
     pooled = np.array([[10, 20], [30, 40]], np.float32)[None, :, :, None]
     expected = [[10, 0, 20, 0], [0, 0, 0, 0], [0, 0, 0, 0], [30, 0, 0, 40]]  # of the four equal the first
-    np.testing.assert_array_equal(numpy(layers.Unpooling2D()([pooled, maps]))[0, :, :, 0], expected)
+    np.testing.assert_array_equal(numpy(networks.upsampling.Unpooling2D()([pooled, maps]))[0, :, :, 0], expected)
 
 
 @pytest.mark.parametrize(("shape", "size"), [((2, 8, 8, 3), 2), ((2, 7, 9, 3), 2), ((1, 9, 6, 2), 3)])
 def test_pooling_what_was_unpooled_gives_it_back(shape, size):
     maps = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     pooled = numpy(keras.layers.MaxPooling2D(size)(maps))
-    unpooled = numpy(layers.Unpooling2D(size)([pooled, maps]))
+    unpooled = numpy(networks.upsampling.Unpooling2D(size)([pooled, maps]))
     assert unpooled.shape == maps.shape
     assert np.array_equal(unpooled[unpooled != 0], maps[unpooled != 0])  # each where it was
     values = abs(pooled)  # a negative value would be pooled as the zeros beside it
-    again = numpy(keras.layers.MaxPooling2D(size)(layers.Unpooling2D(size)([values, maps])))
+    again = numpy(keras.layers.MaxPooling2D(size)(networks.upsampling.Unpooling2D(size)([values, maps])))
     np.testing.assert_array_equal(again, values)
 
 
 def test_depth_to_space():
     x = np.arange(2 * 2 * 8, dtype=np.float32).reshape(1, 2, 2, 8)
-    found = numpy(layers.DepthToSpace(2)(x))
+    found = numpy(networks.upsampling.DepthToSpace(2)(x))
     # upper left pixel: channels 0 and 1, then 2 and 3 right of it, 4 and 5 below
     assert found[0, :2, :2].tolist() == [[[0, 1], [2, 3]], [[4, 5], [6, 7]]]
     assert found[0, 2:, 2:].tolist() == [[[24, 25], [26, 27]], [[28, 29], [30, 31]]]
@@ -316,14 +317,14 @@ def test_depth_to_space():
 
 def test_the_reconstruction_is_part_of_the_loss():
     reconstruction, images = np.full((2, 4, 4, 1), 0.5, np.float32), np.zeros((2, 4, 4, 1), np.float32)
-    layer = layers.ReconstructionLoss(3.0)
+    layer = networks.classifier.ReconstructionLoss(3.0)
     outputs = np.ones((2, 5), np.float32)
     np.testing.assert_array_equal(numpy(layer([outputs, reconstruction, images])), outputs)
     assert [float(loss) for loss in layer.losses] == [0.75]
 
 
 def test_a_shift_moves_whole_pixels_mirrors_at_the_border_and_rests_outside_of_training():
-    shift = layers.RandomShift(0.25, seed=0)
+    shift = training.augmentation.RandomShift(0.25, seed=0)
     images = np.arange(2 * 8 * 12 * 3, dtype=np.float32).reshape(2, 8, 12, 3)
     assert np.array_equal(shift(images), images)
     padded = np.pad(images, ((0, 0), (2, 2), (3, 3), (0, 0)), mode="symmetric")

@@ -10,11 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deconvlib import backend
+from deconvlib import backend, data, deconvnet, networks, training
 from deconvlib.backend import keras
-from deconvlib.data import loading as data
-from deconvlib.networks import classifier as models
-from deconvlib.training import fit as training
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +20,7 @@ def digits():
 
 
 def small(dataset, seed=0, **settings):
-    return models.classifier(dataset.image_shape, dataset.num_classes, filters=(8,), seed=seed, **settings)
+    return networks.classifier(dataset.image_shape, dataset.num_classes, filters=(8,), seed=seed, **settings)
 
 
 def test_learns_and_says_so(digits, capsys):
@@ -51,7 +48,7 @@ def same(one, other):
 
 def settings():
     """Everything that draws at random while training."""
-    return {"augmentation": models.augmentation(), "schedule": "cosine", "optimizer": "adamw", "weight_decay": 0.01}
+    return {"augmentation": training.augmentation(), "schedule": "cosine", "optimizer": "adamw", "weight_decay": 0.01}
 
 
 def test_repeats_from_its_seed(digits):
@@ -153,7 +150,7 @@ def test_balanced_weights_help_the_rare_class(digits):
 
 def test_few_images_come_again_until_the_epoch_is_as_long_as_asked(digits):
     few = digits.take_per_class(3)
-    batches = training._Batches(few.x_train, few.y_train, 8, seed=0, images_per_epoch=70)
+    batches = training.fit.Batches(few.x_train, few.y_train, 8, seed=0, images_per_epoch=70)
     batches.shuffle(1)
     assert len(batches) == 9 and sum(len(batches[index][1]) for index in range(9)) == 70
     counts = np.bincount(batches.order)
@@ -166,7 +163,7 @@ def test_few_images_come_again_until_the_epoch_is_as_long_as_asked(digits):
 def test_a_smoothed_label_is_divided_among_all_classes(digits):
     model = small(digits)
     history = training.fit(model, digits, epochs=1, learning_rate=1e-12, label_smoothing=0.2)
-    probabilities = model.predict(models.as_input(model, digits.x_test), verbose=0)
+    probabilities = model.predict(deconvnet.inputs.as_input(model, digits.x_test), verbose=0)
     wanted = 0.8 * np.eye(10)[digits.y_test] + 0.2 / 10
     expected = -(wanted * np.log(probabilities)).sum(axis=1).mean()
     assert history["val_loss"].iloc[0] == pytest.approx(expected, rel=1e-4)
@@ -174,7 +171,7 @@ def test_a_smoothed_label_is_divided_among_all_classes(digits):
 
 def branched(dataset, weight):
     settings = {"decoder": "resize", "decoder_filters": (4,), "reconstruction_weight": weight}
-    return models.classifier(dataset.image_shape, dataset.num_classes, filters=(8, 8), **settings)
+    return networks.classifier(dataset.image_shape, dataset.num_classes, filters=(8, 8), **settings)
 
 
 def test_images_without_labels_count_in_the_reconstruction_alone(digits):
@@ -193,7 +190,7 @@ def test_images_without_labels_count_in_the_reconstruction_alone(digits):
         training.fit(model, few.take(train=4), epochs=60, learning_rate=5e-3, unlabelled=unlabelled)
         _, reconstruction, original = model.get_layer("reconstruction").input
         inside = keras.Model(model.inputs, [reconstruction, original])
-        made, true = inside.predict(models.as_input(model, digits.x_test), verbose=0)
+        made, true = inside.predict(deconvnet.inputs.as_input(model, digits.x_test), verbose=0)
         errors.append(np.square(made - true).mean())
     assert errors[1] < 0.9 * errors[0]
 
@@ -203,7 +200,7 @@ def test_says_nothing_where_it_is_told_so(digits, capsys):
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize("precision", training.PRECISIONS)
+@pytest.mark.parametrize("precision", training.fit.PRECISIONS)
 def test_the_model_is_float32_after_any_precision(digits, precision):
     model = small(digits)
     training.fit(model, digits, epochs=1, precision=precision)
@@ -214,7 +211,7 @@ def test_the_model_is_float32_after_any_precision(digits, precision):
 def test_gradient_norms_are_the_norms_of_the_gradient(digits):
     model = small(digits)
     history = training.fit(model, digits, epochs=1, gradient_norms=True)
-    images, labels = models.as_input(model, digits.x_train[:256]), digits.y_train[:256]
+    images, labels = deconvnet.inputs.as_input(model, digits.x_train[:256]), digits.y_train[:256]
     gradients = backend.gradients(model, images, labels)
     paths = [weight.path for weight in model.trainable_variables]
     expected = np.linalg.norm(gradients[paths.index("logits/kernel")])
@@ -249,7 +246,7 @@ def test_mirrored_evaluation_averages_an_image_and_its_mirror_image():
 
 
 def test_speed_is_told_and_the_model_stays_as_it_was():
-    model = models.classifier((8, 8, 1), 3, filters=(4,), normalization="batch")
+    model = networks.classifier((8, 8, 1), 3, filters=(4,), normalization="batch")
     before = model.get_weights()
     assert training.images_per_second(model, batch_size=8, steps=2) > 0
     assert all(np.array_equal(old, new) for old, new in zip(before, model.get_weights(), strict=True))
@@ -267,7 +264,7 @@ def test_speed_is_told_and_the_model_stays_as_it_was():
         ({"validation": 1.5}, r"in \[0, 1\)"),
         ({"label_smoothing": 1.0}, "smoothing of 1.0"),
         ({"images_per_epoch": -1}, "no epoch of -1 images"),
-        ({"unlabelled": np.zeros((4, 8, 8, 1), np.uint8)}, "give models.classifier reconstruction_weight"),
+        ({"unlabelled": np.zeros((4, 8, 8, 1), np.uint8)}, "give networks.classifier reconstruction_weight"),
         ({"unlabelled": np.zeros((4, 9, 8, 1), np.uint8)}, "do not fit this model"),
     ],
 )
@@ -278,9 +275,9 @@ def test_refuses(digits, arguments, said):
 
 def test_refuses_a_model_for_other_data(digits):
     with pytest.raises(ValueError, match=r"takes images of \(16, 16, 1\), digits has \(8, 8, 1\)"):
-        training.fit(models.classifier((16, 16, 1), 10), digits)
+        training.fit(networks.classifier((16, 16, 1), 10), digits)
     with pytest.raises(ValueError, match="the model has 3 classes, digits has 10"):
-        training.evaluate(models.classifier((8, 8, 1), 3, filters=(4,)), digits)
+        training.evaluate(networks.classifier((8, 8, 1), 3, filters=(4,)), digits)
 
 
 def test_the_first_epoch_of_a_long_training_announces_its_length(digits, capsys, monkeypatch):

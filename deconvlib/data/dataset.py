@@ -1,0 +1,176 @@
+"""Images and labels: what the loaders return."""
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Training and test images with their labels.
+
+    x_train, x_test: uint8 (n, height, width, channels). y_train, y_test: integers (n,), numbers of `class_names`.
+    masks_train, masks_test: bool (n, height, width), True where the object is; None where that is not known.
+
+    Raises ValueError for arrays that disagree, and for a label out of range.
+    """
+
+    name: str
+    x_train: np.ndarray
+    y_train: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray
+    class_names: tuple[str, ...]
+    masks_train: np.ndarray | None = None
+    masks_test: np.ndarray | None = None
+
+    def __post_init__(self):
+        for part, images, labels in (("training", self.x_train, self.y_train), ("test", self.x_test, self.y_test)):
+            if images.dtype != np.uint8 or images.ndim != 4:
+                shape = f"{images.dtype} of shape {images.shape}"
+                raise ValueError(f"{part} images must be uint8 (n, height, width, channels), not {shape}")
+            if labels.shape != images.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
+                shape = f"{labels.dtype} of shape {labels.shape}"
+                raise ValueError(f"{part} labels must be {len(images)} integers, one an image, not {shape}")
+            if not len(images):
+                raise ValueError(f"{self.name}: there are no {part} images")
+            wrong = np.flatnonzero((labels < 0) | (labels >= self.num_classes))
+            if len(wrong):
+                raise ValueError(
+                    f"{part} label {wrong[0]} is {labels[wrong[0]]}; the {self.num_classes} classes have the numbers 0 to "
+                    f"{self.num_classes - 1}"
+                )
+        for part, images, masks in (
+            ("training", self.x_train, self.masks_train),
+            ("test", self.x_test, self.masks_test),
+        ):
+            if masks is not None and (masks.dtype != bool or masks.shape != images.shape[:3]):
+                shape = f"{masks.dtype} of shape {masks.shape}"
+                raise ValueError(f"{part} masks must be bool {images.shape[:3]}, one an image, not {shape}")
+        if self.x_train.shape[1:] != self.x_test.shape[1:]:
+            raise ValueError(f"training images are {self.x_train.shape[1:]}, test images {self.x_test.shape[1:]}")
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(height, width, channels)."""
+        return self.x_train.shape[1:]
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_names)
+
+    def __repr__(self):
+        size = " × ".join(map(str, self.image_shape))
+        return (
+            f"{self.name}: {len(self.x_train)} training and {len(self.x_test)} test images of {size}, "
+            f"{self.num_classes} classes"
+        )
+
+    def take(self, train: int | None = None, test: int | None = None, seed: int = 0) -> "Dataset":
+        """A random subset of so many training and test images; None keeps all. Raises ValueError where there are fewer."""
+        for part, wanted, labels in (("training", train, self.y_train), ("test", test, self.y_test)):
+            if wanted is not None and not 1 <= wanted <= len(labels):
+                raise ValueError(f"{wanted} {part} images asked of {self.name}, which has {len(labels)}")
+        rng = np.random.default_rng(seed)
+        # both are drawn, whatever is asked: the training images must not depend on how many test images are kept
+        in_test, in_train = (rng.permutation(len(labels)) for labels in (self.y_test, self.y_train))
+        subset = self
+        if test is not None:
+            chosen = in_test[:test]
+            masks = None if self.masks_test is None else self.masks_test[chosen]
+            subset = replace(self, x_test=self.x_test[chosen], y_test=self.y_test[chosen], masks_test=masks)
+        return subset if train is None else subset._train(in_train[:train])
+
+    def take_per_class(self, n: int, seed: int = 0) -> "Dataset":
+        """Few labels: n random training images of each class. Raises ValueError for a class that has fewer."""
+        return self._of_each_class([n] * self.num_classes, seed)
+
+    def long_tail(self, imbalance: float, seed: int = 0) -> "Dataset":
+        """Class sizes fall exponentially, the first `imbalance` times the last; the test set stays (Cui et al. 2019).
+
+        Class k of K keeps n · imbalance^(-k / (K - 1)) training images, n the size of the smallest class, rounded down.
+        """
+        if imbalance < 1:
+            raise ValueError(f"imbalance is the largest class' size over the smallest's, 1 or more, not {imbalance}")
+        largest = np.bincount(self.y_train, minlength=self.num_classes).min()
+        steps = max(self.num_classes - 1, 1)
+        # divided, not multiplied by a negative power: 4900 * 49**-1.0 is a little less than 100
+        sizes = [max(int(largest / imbalance ** (k / steps)), 1) for k in range(self.num_classes)]
+        return self._of_each_class(sizes, seed)
+
+    def hold_out(self, share: float, seed: int = 0) -> "Dataset":
+        """A dataset whose test images are that share of the training images, every class in proportion; the rest trains.
+
+        What is chosen by it, a learning rate for one, has not seen the test images. Raises ValueError for a class of one image.
+        """
+        from sklearn.model_selection import train_test_split
+
+        if not 0 < share < 1:
+            raise ValueError(f"share must lie between 0 and 1, not {share}")
+        numbers = np.arange(len(self.y_train))
+        kept, held = train_test_split(numbers, test_size=share, stratify=self.y_train, random_state=seed)
+        masks = None if self.masks_train is None else self.masks_train[held]
+        return replace(self._train(kept), x_test=self.x_train[held], y_test=self.y_train[held], masks_test=masks)
+
+    def _of_each_class(self, sizes, seed):
+        rng, chosen = np.random.default_rng(seed), []
+        for label, size in enumerate(sizes):
+            members = np.flatnonzero(self.y_train == label)
+            if not 1 <= size <= len(members):
+                name = self.class_names[label]
+                raise ValueError(f"{size} training images of class {name!r} asked; {self.name} has {len(members)}")
+            chosen.append(rng.permutation(members)[:size])
+        return self._train(rng.permutation(np.concatenate(chosen)))
+
+    def _train(self, chosen):
+        masks = None if self.masks_train is None else self.masks_train[chosen]
+        return replace(self, x_train=self.x_train[chosen], y_train=self.y_train[chosen], masks_train=masks)
+
+
+class Sample(NamedTuple):
+    """Some images of a collection, for a model that is there already.
+
+    images: uint8 (n, height, width, channels). labels: integers (n,), numbers of `class_names`; None, and no names, where
+    the collection has no classes. source: each image's file, or its number in its array or data set.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray | None
+    class_names: tuple[str, ...]
+    source: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """Training and test images, and what is at each of their pixels.
+
+    x_train, x_test: uint8 (n, height, width, channels). y_train, y_test: uint8 (n, height, width), numbers of `class_names`.
+
+    Raises ValueError for arrays that disagree, and for a number out of range.
+    """
+
+    name: str
+    x_train: np.ndarray
+    y_train: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray
+    class_names: tuple[str, ...]
+
+    def __post_init__(self):
+        for part, images, masks in (("training", self.x_train, self.y_train), ("test", self.x_test, self.y_test)):
+            if images.dtype != np.uint8 or images.ndim != 4 or not len(images):
+                raise ValueError(f"{part} images must be uint8 (n, height, width, channels), not {images.dtype} {images.shape}")
+            if masks.dtype != np.uint8 or masks.shape != images.shape[:3]:
+                raise ValueError(f"{part} masks must be uint8 {images.shape[:3]}, not {masks.dtype} of shape {masks.shape}")
+            if masks.max() >= len(self.class_names):
+                raise ValueError(
+                    f"a {part} mask holds {masks.max()}; the classes have the numbers 0 to {len(self.class_names) - 1}"
+                )
+
+    def __repr__(self):
+        size = " × ".join(map(str, self.x_train.shape[1:]))
+        return (
+            f"{self.name}: {len(self.x_train)} training and {len(self.x_test)} test images of {size}, "
+            f"{len(self.class_names)} classes of pixels"
+        )

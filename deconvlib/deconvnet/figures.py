@@ -1,0 +1,88 @@
+"""Figures of projections: patches beside what they project to, projections by rule, switches."""
+
+import numpy as np
+from matplotlib.patches import Rectangle
+
+from deconvlib import figures
+from deconvlib.deconvnet.projection import Patches
+
+
+def gallery(patches: Patches, titles=None, columns=2, caption=figures.SCALING):
+    """Figure 2 of Zeiler & Fergus: for each channel what excited it most, beside the projections of those activations.
+
+    patches: of units of shape (channels, k), with pixels uint8 or in [0, 1]. titles: one a channel; None: layer and channel.
+    """
+    if patches.pixels.ndim != 5:
+        raise ValueError(f"a gallery shows patches of units of shape (channels, k), not {patches.pixels.shape[:-3]}")
+    titles = titles or [f"{patches.layer}, channel {channel}" for channel in patches.units.channel[:, 0]]
+    pixels = figures.pixels(patches.pixels.reshape(-1, *patches.pixels.shape[2:])).reshape(patches.pixels.shape)
+    rows = -(-len(pixels) // columns)
+    # tiles of patches and of projections side by side, with the height of a title
+    fig, axs = figures.grid(rows, columns, row_height=figures.WIDTH / columns / 2 + 0.15)
+    for ax, images, maps, title in zip(axs.flat, pixels, figures.to_display(patches.projections), titles, strict=False):
+        left, right = figures.square(images), figures.square(maps)
+        divide = np.ones((left.shape[0], max(left.shape[1] // 20, 1), left.shape[2]))
+        figures.show(ax, np.concatenate([left, divide, right], axis=1), title)
+    return figures.captioned(fig, caption)
+
+
+def switches(images, maps, chosen, names=("image", "map", "maxima")):
+    """Images over a map of each, before pooling, over the maxima that pooling keeps, in their places.
+
+    maps: (n, height, width), one channel; chosen: booleans of the same shape, the switches. Each map is scaled by its
+    largest value; black is zero or less.
+    """
+    images = figures.pixels(images)
+    if maps.shape != chosen.shape or maps.ndim != 3:
+        raise ValueError(f"maps and chosen must have one shape (n, height, width), not {maps.shape} and {chosen.shape}")
+    fig, axs = figures.grid(3, len(images), row_height=figures.WIDTH / max(len(images), 6))
+    for column, image in enumerate(images):
+        figures.show(axs[0, column], image)
+        limit = max(maps[column].max(), 1e-12)
+        for ax, values in zip(axs[1:, column], (maps[column], maps[column] * chosen[column]), strict=True):
+            ax.imshow(values, cmap="gray", vmin=0, vmax=limit, interpolation="nearest")
+    for ax, name in zip(axs[:, 0], names, strict=True):
+        figures.row_name(ax, name)
+    return fig
+
+
+def projections(images, named, caption=figures.SCALING):
+    """Images over their projections, one row for each name. named: {name: signed array of the shape of `images`}."""
+    images = figures.pixels(images)
+    fig, axs = figures.grid(1 + len(named), len(images), row_height=figures.WIDTH / max(len(images), 6))
+    for ax, image in zip(axs[0], images, strict=True):
+        figures.show(ax, image)
+    figures.row_name(axs[0, 0], "image")
+    for row, (name, maps) in zip(axs[1:], named.items(), strict=True):
+        for ax, image in zip(row, figures.to_display(maps), strict=True):
+            figures.show(ax, image)
+        figures.row_name(row[0], name)
+    return figures.captioned(fig, caption)
+
+
+def feature(image, projection, box, patches, patch_projections, title):
+    """One unit in one image, beside the units that excite its channel most; its axes can be told apart by their labels.
+
+    image, projection: (height, width, 1 or 3). box: (row, column, height, width) of what the unit sees, None for a whole
+    map. patches, patch_projections: (k, height, width, 1 or 3). Labels: "image" and "projection", in pixels; "strongest" and
+    "strongest, projected", in tiles of a row of `tiles_in_row(k)`.
+    """
+    fig, axs = figures.grid(1, 4, row_height=figures.WIDTH / 4 + 0.5)
+    shown = {
+        "image": figures.pixels(image[None])[0],
+        "projection": figures.to_display(projection),
+        "strongest": figures.square(figures.pixels(patches)),
+        "strongest, projected": figures.square(figures.to_display(patch_projections)),
+    }
+    for ax, (name, picture) in zip(axs.flat, shown.items(), strict=True):
+        figures.show(ax, picture, name)
+        ax.set_label(name)
+    across = figures.tiles_in_row(len(patches))
+    for ax in axs.flat[2:]:
+        figures.count_tiles(ax, across, -(-len(patches) // across), patches.shape[1:3])
+    if box is not None:
+        row, column, height, width = box
+        for ax in axs.flat[:2]:
+            ax.add_patch(Rectangle((column - 0.5, row - 0.5), width, height, fill=False, edgecolor="#D55E00", linewidth=1.5))
+    fig.suptitle(title, fontsize=9)
+    return figures.captioned(fig, figures.SCALING)

@@ -1,0 +1,153 @@
+"""HTML pages that need no network: a run of the series, a sweep, an executed notebook."""
+
+import base64
+import html
+import io
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+
+from deconvlib import figures
+from deconvlib.lab import record
+
+PAGE = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>deconvlib: {title}</title>
+<style>
+body {{ font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }}
+h1 {{ font-size: 1.5rem; margin-bottom: 0 }} h2 {{ font-size: 1.15rem; margin: 0 }}
+section {{ border-top: 1px solid #ddd; padding: 1.2rem 0 }}
+.meta, .links {{ color: #666; font-size: .85rem }}
+img {{ max-width: 100%; margin: .6rem 0 }}
+table {{ border-collapse: collapse; font-size: .9rem }}
+th, td {{ padding: .1rem 1.2rem .1rem 0; vertical-align: top; text-align: left }}
+.wide {{ overflow-x: auto }}
+td:last-child {{ font-variant-numeric: tabular-nums }}
+.failed, .interrupted {{ color: #b00020 }}
+pre {{ background: #fdecea; padding: .8rem; overflow-x: auto; white-space: pre-wrap }}
+</style>
+<h1>{title}</h1>
+<p class="meta">{about}</p>
+{body}
+</html>
+"""
+
+
+def page(title: str, about: str, body: str) -> str:
+    """A whole page that needs no network. title and about are text; body is HTML, escaped by who made it."""
+    return PAGE.format(title=html.escape(title), about=html.escape(about), body=body)
+
+
+def index(out: Path, profile: str, runs: list[dict]) -> None:
+    """Write <out>/index.html: each notebook's state, key figure and numbers, and what failed.
+
+    runs: one dict a notebook with name, title, status ("done", "kept", "earlier", "failed", "interrupted",
+    "running" or "waiting"),
+    seconds, and error (a text, or None). Everything is escaped; the page needs no network.
+    """
+    sections, about = [], ""
+    for run in runs:
+        metrics = record.read(out / run["name"] / "metrics.json") if run["status"] in ("done", "kept", "earlier") else {}
+        if metrics:
+            about = _about(metrics)
+        sections.append(_section(out, run, metrics))
+    record.write(out / "index.html", page(f"Series “{profile}”", about, "\n".join(sections)))
+
+
+def sweep(out: Path, table, figure) -> None:
+    """Write <out>/metrics.csv and index.html of a sweep: its figure, and a row a run. Everything is escaped.
+
+    table: a DataFrame with columns run, notebook, status and any others; a run's name links to its page, where there is
+    one. figure: a Figure, or None.
+    """
+    record.write(out / "metrics.csv", table.to_csv(index=False))
+    parts, lines = [], []
+    if figure:
+        drawn = io.BytesIO()
+        figure.savefig(drawn, dpi=110, format="png")
+        parts.append(f'<img src="data:image/png;base64,{base64.b64encode(drawn.getvalue()).decode()}" alt="each measure">')
+        parts.append('<p class="meta">Small: a run. Large: the mean of all runs of that value, with its 95 % t interval.</p>')
+    for row in table.astype(object).where(table.notna(), "").to_dict("records"):
+        cells = [html.escape(readable(value)) for value in row.values()]
+        pages = [f"{row['run']}/{row['notebook']}{suffix}" for suffix in (".html", ".failed.ipynb")]
+        if present := [page for page in pages if (out / page).exists()]:
+            cells[0] = f'<a href="{quote(present[0])}">{cells[0]}</a>'
+        lines.append(f'<tr class="{row["status"]}">' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+    heads = "".join(f"<th>{html.escape(name)}</th>" for name in table)
+    parts.append(f'<div class="wide"><table><tr>{heads}</tr>{"".join(lines)}</table></div>')
+    counts = ", ".join(f"{count} {status}" for status, count in table["status"].value_counts().items())
+    record.write(out / "index.html", page(f"Sweep “{out.name}”", f"{len(table)} runs: {counts}", "\n".join(parts)))
+
+
+def _about(metrics):
+    device, version = metrics["hardware"], metrics["versions"]
+    return (
+        f"{device['device']}, {device['cores']} cores, {device['memory_gib']} GiB · {version['backend']}, Keras "
+        f"{version['keras']}, Python {version['python']} · commit {metrics['commit'] or 'unknown'} · {metrics['date']}"
+    )
+
+
+def _section(out, run, metrics):
+    name, status = run["name"], run["status"]
+    spent = f", {run['seconds']:.0f} s" if run.get("seconds") else ""
+    said = {"kept": "finished earlier with the same parameters", "earlier": "of an earlier run"}.get(status, status)
+    parts = [f"<h2>{html.escape(run['title'])}</h2>", f'<p class="meta {status}">{html.escape(name)}: {said}{spent}</p>']
+    for figure in metrics.get("figures", [])[:1]:
+        source = html.escape(f"{name}/{figure}.png", quote=True)
+        parts.append(f'<img src="{source}" alt="{html.escape(figure, quote=True)}">')
+    rows = "".join(
+        f"<tr><td>{html.escape(metric)}</td><td>{html.escape(readable(value))}</td></tr>"
+        for metric, value in metrics.get("metrics", {}).items()
+    )
+    parts.append(f"<table>{rows}</table>" if rows else "")
+    parts.append(f"<pre>{html.escape(run['error'])}</pre>" if run.get("error") else "")
+    files = [path.name for path in (out / f"{name}.html", out / f"{name}.ipynb", out / f"{name}.failed.ipynb") if path.exists()]
+    links = " · ".join(f'<a href="{html.escape(file, quote=True)}">{html.escape(file)}</a>' for file in files)
+    parts.append(f'<p class="links">{links}</p>')
+    return "<section>" + "\n".join(part for part in parts if part) + "</section>"
+
+
+def readable(value):
+    if isinstance(value, list):
+        return ", ".join(map(readable, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def notebook(notebook, title):
+    from nbconvert import HTMLExporter
+    from traitlets.config import Config
+
+    # no script from the internet: without MathJax a formula stays as it was typed
+    config = Config(HTMLExporter={"mathjax_url": "", "require_js_url": "", "jquery_url": "", "widget_renderer_url": ""})
+    config.CoalesceStreamsPreprocessor.enabled = True
+    return HTMLExporter(config=config).from_notebook_node(notebook, {"metadata": {"name": title}})[0]
+
+
+def sweep_figure(table, by, measures):
+    """Each of `measures` by the value of `by`: a faint dot a run, a filled one the mean with its 95 % t interval.
+
+    table: a row a run; by, measures: names of its columns, the measures' numbers, or None in a run that has none.
+    """
+    from scipy import stats  # half as long to import as all the rest of this module
+
+    columns = min(3, len(measures))
+    rows = -(-len(measures) // columns)
+    fig = figures.figure(2.4 * rows + 0.3)
+    axs = list(fig.subplots(rows, columns, squeeze=False).flat)
+    groups = list(dict.fromkeys(table[by]))
+    for ax, measure in zip(axs, measures, strict=False):
+        for place, group in enumerate(groups):
+            values = table.loc[table[by] == group, measure].dropna().to_numpy(float)
+            ax.plot(np.full(len(values), place - 0.12), values, ".", color="C0", alpha=0.5)
+            if len(values) > 1:
+                half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
+                ax.errorbar(place + 0.12, values.mean(), half, fmt="o", color="C1", markersize=4, capsize=2)
+        # names from outside: a $ in them is a $
+        ax.set_xticks(range(len(groups)), [str(group) for group in groups], parse_math=False)
+        ax.set_xlabel(by, parse_math=False)
+        ax.set_title(measure, parse_math=False)
+        ax.set_xlim(-0.6, len(groups) - 0.4)
+    for ax in axs[len(measures) :]:
+        ax.axis("off")
+    return fig

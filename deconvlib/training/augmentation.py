@@ -1,0 +1,43 @@
+"""Training images moved and mirrored, in ways that are fast on every backend."""
+
+from deconvlib.backend import keras
+
+
+def augmentation(flip: bool = True, shift: float = 0.1, seed: int = 0) -> tuple[keras.layers.Layer, ...]:
+    """Layers that mirror images left to right, and move them by up to `shift` of their side, mirrored at the border."""
+    augmenting = [keras.layers.RandomFlip("horizontal", seed=seed)] if flip else []
+    if shift:
+        augmenting.append(RandomShift(shift, seed=seed + 1))
+    return tuple(augmenting)
+
+
+ops = keras.ops
+
+
+@keras.saving.register_keras_serializable(package="deconvlib")
+class RandomShift(keras.layers.Layer):
+    """While training, moves each image by whole pixels, up to `share` of its side each way, and mirrors it at the border.
+
+    Keras' RandomTranslation moves an image after the other under JAX, which leaves a GPU idle.
+    """
+
+    def __init__(self, share, seed=None, **keywords):
+        super().__init__(**keywords)
+        self.share, self.seed = share, seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def call(self, images, training=False):
+        if not training:
+            return images
+        for _ in ("rows", "columns"):  # which are transposed, so that each is the first axis once
+            count, side = ops.shape(images)[0], images.shape[1]
+            most = int(self.share * side)
+            place = ops.arange(side) + keras.random.randint((count, 1), -most, most + 1, seed=self.seed_generator)
+            place = ops.mod(place, 2 * side)
+            place = ops.minimum(place, 2 * side - 1 - place) + side * ops.arange(count)[:, None]
+            lines = ops.reshape(images, (count * side, *images.shape[2:]))
+            images = ops.transpose(ops.take(lines, place, axis=0), (0, 2, 1, 3))
+        return images
+
+    def get_config(self):
+        return super().get_config() | {"share": self.share, "seed": self.seed}

@@ -1,0 +1,122 @@
+"""What Keras calls while `fit` trains: the log, the epochs' random draws, gradient norms."""
+
+import functools
+import time
+
+import numpy as np
+import pandas as pd
+
+from deconvlib import backend
+from deconvlib.backend import keras
+
+
+class Log(keras.callbacks.Callback):
+    """Keeps the rows of the history, prints them, stops by patience, and refuses a loss that is not a number."""
+
+    def __init__(self, model, epochs, steps, patience, watched, verbose):
+        super().__init__()
+        self.say = functools.partial(print, flush=True) if verbose else lambda text: None
+        self.network, self.epochs, self.steps = model, epochs, steps
+        self.patience, self.watched = patience, watched
+        self.rows, self.good, self.file = [], model.get_weights(), None
+
+    def resume(self, folder, fingerprint):
+        """Take up the rows of an interrupted fit with the same fingerprint; clear the folder of any other."""
+        mark, self.file = folder / "fingerprint.txt", folder / "history.csv"
+        if not (mark.exists() and mark.read_text() == fingerprint):
+            for path in folder.glob("*"):
+                path.unlink()
+            folder.mkdir(parents=True, exist_ok=True)
+            mark.write_text(fingerprint)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch and not self.rows:
+            self._take_up(epoch)
+        self.epoch, self.epoch_begun, self.announced = epoch, time.perf_counter(), epoch > 0
+
+    def on_train_end(self, logs=None):
+        if not self.rows:
+            self._take_up(self.epochs)
+
+    def _take_up(self, epoch):
+        """Keras restored the weights of an interrupted fit."""
+        self.rows = pd.read_csv(self.file)[:epoch].to_dict("records")
+        self.good = self.network.get_weights()
+        self.say(f"resumed after epoch {epoch} of {self.epochs}")
+
+    def on_train_batch_end(self, batch, logs=None):
+        if not np.isfinite(logs["loss"]):
+            self._diverged(f"the loss is {logs['loss']} at step {batch + 1} of epoch {self.epoch + 1}")
+        spent = time.perf_counter() - self.epoch_begun
+        if not self.announced and spent > 10 and batch > 10:
+            self.announced = True
+            whole = spent / (batch + 1) * self.steps
+            self.say(f"about {_duration(whole)} an epoch, {_duration(whole * self.epochs)} in all")
+
+    def _diverged(self, what):
+        self.network.set_weights(self.good)
+        raise FloatingPointError(
+            f"{what}; the model has its weights of the end of epoch {self.epoch} again. A smaller learning_rate usually helps"
+        )
+
+    def on_epoch_end(self, epoch, logs=None):
+        now = time.perf_counter()
+        rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
+        logs = {name: float(value) for name, value in logs.items()}
+        row = {name: logs.pop(name) for name in ("loss", "accuracy", "val_loss", "val_accuracy") if name in logs}
+        row = {"epoch": epoch + 1, **row, "learning_rate": rate, "seconds": now - self.epoch_begun, **logs}
+        weights = self.network.get_weights()
+        # some kernels rectify NaN to 0: the loss can stay a number when the weights no longer are
+        if not all(np.isfinite(weight).all() for weight in weights):
+            self._diverged(f"a weight is no longer a number at the end of epoch {epoch + 1}")
+        self.rows.append(row)
+        self.good = weights
+        if self.file:
+            pd.DataFrame(self.rows).to_csv(self.file, index=False)
+        left = np.mean([row["seconds"] for row in self.rows]) * (self.epochs - epoch - 1)
+        measured = f"   loss {row['loss']:.4g}"
+        if "accuracy" in row:
+            measured += f"   accuracy {row['accuracy']:.3f}   {self.watched} {row['val_accuracy']:.3f}"
+        self.say(
+            f"epoch {epoch + 1:{len(str(self.epochs))}d}/{self.epochs}{measured}   {_duration(row['seconds'])}"
+            + (f", about {_duration(left)} left" if left else "")
+        )
+        if self.patience:
+            best = min(range(len(self.rows)), key=lambda index: self.rows[index]["val_loss"])
+            if len(self.rows) - 1 - best >= self.patience:
+                self.say(f"stopped: no lower {self.watched} loss in {self.patience} epochs")
+                self.model.stop_training = True
+
+
+class Epochs(keras.callbacks.Callback):
+    """Makes what is random in an epoch depend on the seeds and the epoch's number alone: a resumed epoch is the same."""
+
+    def __init__(self, batches):
+        super().__init__()
+        self.batches = batches
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.batches.shuffle(epoch)
+        for variable in self.model.variables:
+            if variable.path.endswith("seed_generator_state"):  # (seed, number of draws), of dropout and augmentation
+                first, _ = keras.ops.convert_to_numpy(variable)
+                variable.assign(np.array([first, epoch * 1_000_003 % 2**32], np.uint32))
+
+
+class GradientNorms(keras.callbacks.Callback):
+    """Adds to each epoch's logs the Euclidean norm of the loss' gradient at each layer's kernel."""
+
+    def __init__(self, model, images, labels):
+        super().__init__()
+        self.network, self.images, self.labels = model, images, labels
+
+    def on_epoch_end(self, epoch, logs=None):
+        gradients = backend.gradients(self.network, self.images, self.labels)
+        for weight, gradient in zip(self.network.trainable_variables, gradients, strict=True):
+            layer, name = weight.path.split("/")[-2:]
+            if name == "kernel":
+                logs[f"gradient/{layer}"] = float(np.linalg.norm(gradient))
+
+
+def _duration(seconds):
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"

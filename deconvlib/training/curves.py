@@ -1,0 +1,116 @@
+"""Figures of trainings: curves, gradient norms, the gap between training and test."""
+
+import textwrap
+
+import matplotlib.style
+import numpy as np
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from deconvlib import figures
+
+
+def curves(histories, measure="accuracy"):
+    """Training (dashed) against test (solid) after each epoch. histories: {name: one row an epoch, as training.fit returns}."""
+    fig = figures.figure(2.8)
+    _curves(fig, histories, measure)
+    return fig
+
+
+def curves_and_mistakes(histories, examined=None):
+    """`curves`, over eight places for images with what the network says of them. examined: (images, titles), or None."""
+    histories = {textwrap.fill(name, 54): history for name, history in histories.items()}
+    lines, half = [name.count("\n") + 1 for name in histories], -(-len(histories) // 2)
+    height = 2.6 + 0.16 * max(sum(lines[:half]), sum(lines[half:]))  # with the names in two columns
+    fig = figures.figure(height + 1.3)
+    upper, lower = fig.subfigures(2, 1, height_ratios=(height, 1.3))
+    _curves(upper, histories, "accuracy")
+    axs = lower.subplots(1, 8)
+    for ax in axs:
+        figures.bare(ax)
+    images, titles = examined or ([], [])
+    for ax, image, title in zip(axs, figures.pixels(images) if len(images) else [], titles, strict=False):
+        figures.show(ax, image, title)
+    lower.supxlabel("Test images that it gets wrong now, and what it says" if len(images) else "", fontsize=8, color="0.35")
+    return fig
+
+
+def _curves(fig, histories, measure):
+    axs = fig.subplots(1, 2)
+    for ax, column in zip(axs, (measure, "loss"), strict=True):
+        for index, (name, history) in enumerate(histories.items()):
+            ax.plot(history["epoch"], history[column], "--", color=f"C{index}")
+            ax.plot(history["epoch"], history[f"val_{column}"], "-o", markersize=3, color=f"C{index}", label=name)
+        ax.set(xlabel="epoch", ylabel=column)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axs[0].set_ylim(0, 1)
+    kinds = [Line2D([], [], color="0.3", linestyle=style, label=part) for style, part in (("--", "training"), ("-", "test"))]
+    axs[1].legend(handles=kinds)
+    fig.legend(*axs[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+
+
+def gradient_norms(history):
+    """Norm of the loss' gradient at each kernel after each epoch, one line a layer, from first (dark) to last."""
+    columns = [column for column in history if column.startswith("gradient/")]
+    fig, ax = figures.one(2.8)
+    colours = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, len(columns)))
+    for column, colour in zip(columns, colours, strict=True):
+        ax.plot(history["epoch"], history[column], "-o", markersize=3, color=colour, label=column.removeprefix("gradient/"))
+    ax.set(xlabel="epoch", ylabel="norm of the gradient at the kernel", yscale="log")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return fig
+
+
+def learning_curves(curves):
+    """Mean over the seeds of the test accuracy after each epoch, one line a variant. curves: {variant: (seeds, epochs)}."""
+    fig, ax = figures.one(2.8)
+    for index, (name, values) in enumerate(curves.items()):
+        mean = np.mean(values, axis=0)
+        style = {"color": matplotlib.colormaps["tab20"](index % 20), "markersize": 3}
+        ax.plot(range(1, len(mean) + 1), mean, "-o", label=name, **style)
+    ax.set(xlabel="epoch", ylabel="test accuracy")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return fig
+
+
+def gradient_flow(table):
+    """Norm of the loss' gradient at each kernel by depth, one panel an activation, one line a network.
+
+    table: a row a kernel with columns network, activation, seed, layer (1 is next to the image) and norm. Lines are
+    geometric means over the seeds, bands reach from the least to the greatest.
+    """
+    activations = list(dict.fromkeys(table["activation"]))
+    fig = figures.figure(2.9)
+    axs = fig.subplots(1, len(activations), sharey=True, squeeze=False)[0]
+    for ax, activation in zip(axs, activations, strict=True):
+        rows = table[table["activation"] == activation]
+        for index, (name, lines) in enumerate(rows.groupby("network", sort=False)):
+            logs = np.log(lines.pivot(index="layer", columns="seed", values="norm").clip(lower=1e-12))
+            ax.plot(logs.index, np.exp(logs.mean(axis=1)), "-o", markersize=3, color=f"C{index}", label=name)
+            ends = np.exp(logs.min(axis=1)), np.exp(logs.max(axis=1))
+            ax.fill_between(logs.index, *ends, color=f"C{index}", alpha=0.15, linewidth=0)
+        ax.set(title=activation, xlabel="layer; 1 is next to the image", yscale="log")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axs[0].set_ylabel("norm of the gradient at the kernel")
+    fig.legend(*axs[0].get_legend_handles_labels(), loc="outside lower center", ncols=table["network"].nunique())
+    return fig
+
+
+def overfitting(table):
+    """Accuracy on training images (hollow) and on test images (filled), a row a setting; the line between is the gap.
+
+    table: columns setting, training and test, shares; the first row, which the others change, is a grey line.
+    """
+    fig, ax = figures.one(0.26 * len(table) + 0.8)
+    place = np.arange(len(table))
+    ax.axvline(table["test"].iloc[0], color="0.8", linewidth=0.8, zorder=0)
+    ax.hlines(place, table["test"], table["training"], color="0.75")
+    ax.plot(table["training"], place, "o", color="C0", fillstyle="none", label="training")
+    ax.plot(table["test"], place, "o", color="C0", label="test")
+    ax.set_yticks(place, table["setting"])
+    ax.set(xlabel="accuracy", xlim=(0, 1.03))
+    ax.invert_yaxis()
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return fig
