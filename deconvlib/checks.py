@@ -9,38 +9,32 @@ def known(what: str, name: str, names) -> str:
     """`name` itself, where it is one of `names`; else a ValueError that lists them, the nearest first."""
     if name in names:
         return name
-    near = difflib.get_close_matches(str(name), names, n=1)
+    raise ValueError(f"{what} {not_known(name, names)}")
+
+
+def not_known(name, names) -> str:
+    """That `name` is not one of `names`, which it might be meant for, and which there are."""
+    near = difflib.get_close_matches(str(name), map(str, names), n=1)
     hint = f"; did you mean {near[0]!r}?" if near else "."
-    raise ValueError(f"{what} {name!r} is not known{hint} Known: {', '.join(map(repr, names))}")
+    return f"{str(name)!r} is not known{hint} Known: {', '.join(map(repr, names))}"
 
 
 def positive(what: str, *numbers):
     """Raises ValueError unless all are whole numbers of 1 or more."""
     if not numbers or any(not isinstance(number, int) or number < 1 for number in numbers):
-        raise ValueError(f"{what} must be whole numbers of 1 or more, not {numbers}")
+        one, given = (numbers[0], "a whole number") if len(numbers) == 1 else (numbers, "whole numbers")
+        raise ValueError(f"{what} must be {given} of 1 or more, not {one!r}")
 
 
-def not_known(name, known):
-    near = difflib.get_close_matches(str(name), known, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else "."
-    return f"{str(name)!r} is not known{hint} Known: {', '.join(map(str, known))}"
-
-
-def labels(model, classes, count):
-    classes = np.asarray(classes)
-    shape = model.output_shape
-    if not isinstance(shape, tuple) or len(shape) != 2:
-        raise ValueError(f"the model's output is {shape}; a classifier's is (n, classes)")
-    if classes.shape != (count,) or not np.issubdtype(classes.dtype, np.integer):
-        raise ValueError(f"classes must be {count} integers, one an image, not {classes.dtype} {classes.shape}")
-    wrong = np.flatnonzero((classes < 0) | (classes >= shape[-1]))
+def labels(model, labels: np.ndarray, count: int) -> np.ndarray:
+    """`labels` as an array; ValueError unless they are `count` integers, one an image, each a class of the classifier."""
+    labels, shape = np.asarray(labels), model.output_shape
+    if not isinstance(shape, tuple) or len(shape) != 2 or shape[1] < 2:
+        raise ValueError(f"model {model.name!r} ends in {shape}; a classifier, with a probability for each class, is needed")
+    if labels.shape != (count,) or not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(f"labels must be {count} integers, one an image, not {labels.dtype} of shape {labels.shape}")
+    wrong = np.flatnonzero((labels < 0) | (labels >= shape[1]))
     if len(wrong):
-        raise ValueError(
-            f"class {classes[wrong[0]]} of image {wrong[0]} is not in the model; its classes are 0 to {shape[-1] - 1}"
-        )
-    return classes
-
-
-def count(name, value):
-    if not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name} must be a whole number of 1 or more, not {value!r}")
+        label, image = labels[wrong[0]], wrong[0]
+        raise ValueError(f"label {label} of image {image} is not a class of this model; its classes are 0 to {shape[1] - 1}")
+    return labels

@@ -38,7 +38,7 @@ def measure(
 
     images, labels: as for `occlusion`. Raises ValueError for an unknown layer, a scale of 0 or less, and as `occlusion`.
     """
-    floats, labels = inputs.as_input(model, images), occlusion._labels(model, labels, len(images))
+    floats, labels = inputs.as_input(model, images), checks.labels(model, labels, len(images))
     height = floats.shape[1]
     if translation is None:
         translation = np.unique(np.round(np.linspace(-height / 4, height / 4, 17)))

@@ -65,7 +65,7 @@ def measure(
     Memory: one batch of images, and the answers. Shows progress where it takes longer than two seconds. Raises
     ValueError for an unknown layer, channel or fill, a square that does not fit, and labels that are not the model's.
     """
-    floats, labels = inputs.as_input(model, images), _labels(model, labels, len(images))
+    floats, labels = inputs.as_input(model, images), checks.labels(model, labels, len(images))
     checks.known("fill", fill, FILLS)
     rows, columns = (_places(length, size, stride, floats.shape[1:3]) for length in floats.shape[1:3])
     available = graph.find(model, layer).node.outputs[0].shape[-1]
@@ -187,20 +187,6 @@ def _correlation(one, other):
     if min(np.ptp(one) / (abs(one).max() or 1), np.ptp(other) / (abs(other).max() or 1)) < 1e-6:
         return np.nan, np.nan
     return tuple(float(np.corrcoef(pair)[0, 1]) for pair in ((one, other), (rankdata(one), rankdata(other))))
-
-
-def _labels(model, labels, count):
-    labels, shape = np.asarray(labels), model.output_shape
-    if len(shape) != 2 or shape[1] < 2:
-        raise ValueError(
-            f"model {model.name!r} ends in {shape[1:]}; a classifier, with a probability for each class, is needed"
-        )
-    if labels.shape != (count,) or not np.issubdtype(labels.dtype, np.integer):
-        raise ValueError(f"labels must be {count} integers, one an image, not {labels.dtype} of shape {labels.shape}")
-    wrong = labels[(labels < 0) | (labels >= shape[1])]
-    if len(wrong):
-        raise ValueError(f"label {wrong[0]} is not a class of this model; its classes are 0 to {shape[1] - 1}")
-    return labels
 
 
 def figure(images, occluded, projections, titles, class_names):

@@ -79,7 +79,7 @@ class _Deconvolved:
 
     def _configure(self, block, epsilon, iterations, momentum):
         for name, value in {"block": block, "iterations": iterations}.items():
-            checks.count(name, value)
+            checks.positive(name, value)
         if not epsilon > 0 or not 0 <= momentum < 1:
             raise ValueError(f"epsilon must be above 0 and momentum in [0, 1), not {epsilon} and {momentum}")
         self.block, self.epsilon, self.iterations, self.momentum = block, epsilon, iterations, momentum
@@ -152,9 +152,9 @@ class DeconvolvedConv2D(_Deconvolved, keras.layers.Conv2D):
     ):
         super().__init__(filters, kernel_size, **settings)
         self._configure(block, epsilon, iterations, momentum)
-        checks.count("sampling_stride", sampling_stride)
+        checks.positive("sampling_stride", sampling_stride)
         if max_patches is not None:
-            checks.count("max_patches", max_patches)
+            checks.positive("max_patches", max_patches)
         if self.groups > 1:
             raise ValueError(f"groups must be 1, not {self.groups}: all filters read the same patches")
         if self.data_format != "channels_last":

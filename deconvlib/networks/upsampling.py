@@ -16,7 +16,7 @@ class _BySize(keras.layers.Layer):
 
     def __init__(self, size=2, **settings):
         super().__init__(**settings)
-        checks.count("size", size)
+        checks.positive("size", size)
         self.size = size
 
     def get_config(self):
@@ -87,7 +87,7 @@ class _Upsampling(keras.layers.Conv2D):
     _maps_from_outputs = False  # whether the convolution gives strides² maps for each filter
 
     def __init__(self, filters, kernel_size, strides=2, padding="same", **settings):
-        checks.count("strides", strides)
+        checks.positive("strides", strides)
         if padding != "same" or settings.get("data_format", "channels_last") != "channels_last":
             raise ValueError(f"layer {type(self).__name__} works with padding='same' and channels last, not {padding!r}")
         self.finer = strides
