@@ -84,21 +84,19 @@ def project_units(
     *,
     signal: float | None = None,
     switches: bool = True,
-    chain_rule: tuple[str, ...] = (),
 ) -> Patches:
     """What each unit sees, and its projection, cropped to the unit's receptive field; each unit on its own.
 
-    images: all the images that `units` names by number; of a memory-mapped array only what they see is read. units:
-    `exemplars.Units` of any shape. A patch has the size of the receptive field, at most the image's; at a border it is
-    shifted into the image. signal: what each unit starts with; None: its own activation. The rest as for `project`, which
-    gives the same values. Shows progress where it takes longer
-    than two seconds.
+    images: all the images that `units` names by number; of a memory-mapped array only what they see is read. units: of any
+    shape. A patch has the size of the receptive field, at most the image's; at a border it is shifted into the image.
+    signal: what each unit starts with; None: its own activation. The rest as for `project`, which gives the same values.
+    Shows progress where it takes longer than two seconds.
 
     Raises ValueError also for a unit outside the images or the layer.
     """
     inputs.check_images(model, images)
     image_size, flat = images.shape[1:3], units.ravel()
-    engine = graph.kept(_Engine, model, layer, rule, switches, tuple(chain_rule), signal is None, image_size)
+    engine = graph.kept(_Engine, model, layer, rule, switches, (), signal is None, image_size)
     engine.check("image", flat.image, len(images))
     for what in ("row", "column", "channel"):
         engine.check(what, getattr(flat, what))
@@ -107,8 +105,6 @@ def project_units(
     corner = np.clip(first, 0, np.subtract(image_size, engine.size))  # a patch at a border is shifted into the image
     pixels = windows.gather(images, flat.image, corner, engine.size)
     projections = np.empty(pixels.shape, np.float32)
-    channels = _one_hot(flat.channel, engine.channels) * np.float32(1 if signal is None else signal)
-
     together = engine.together(flat.image)
     if together:
         program, batches = engine.shared(together), _of_one_image(flat.image, together)
@@ -116,7 +112,7 @@ def project_units(
         program, size = engine.windowed if engine.plan else engine.whole
         batches = np.split(np.arange(len(where)), range(size, len(where), size))
     if not engine.plan:
-        first, where = np.zeros_like(first), _one_hot(where[:, 0] * engine.columns + where[:, 1], engine.rows * engine.columns)
+        first = np.zeros_like(first)  # of the whole image, that comes back
 
     def arguments(chosen):
         numbers, filled = flat.image[chosen], chosen
@@ -124,7 +120,8 @@ def project_units(
             numbers, filled = numbers[:1], np.resize(chosen, together)
         windowed = engine.plan and not together
         seen = windows.gather(images, numbers, first[chosen], engine.field.size) if windowed else images[numbers]
-        return inputs.as_floats(model, seen, numbers), where[filled].astype(np.float32), channels[filled]
+        channels = np.float32(1 if signal is None else signal) * _one_hot(flat.channel[filled], engine.channels)
+        return inputs.as_floats(model, seen, numbers), engine.places(where[filled]), channels
 
     begun = ((chosen, program.begin(*arguments(chosen))) for chosen in progress.steps(batches, f"projections of {layer}"))
     for chosen, (found,) in backend.fetched(begun):
@@ -218,6 +215,12 @@ class _Engine:
         if wrong.size:
             where = "given" if what == "image" else f"in layer {self.layer!r}"
             raise ValueError(f"{what} {wrong.flat[0]} is not {where}; its {what}s are 0 to {limit - 1}")
+
+    def places(self, where):
+        """Rows and columns as the programs take them: as they are by `windowed` and `shared`, one-hot by `whole`."""
+        if self.plan:
+            return where.astype(np.float32)
+        return _one_hot(where[:, 0] * self.columns + where[:, 1], self.rows * self.columns)
 
     @functools.cached_property
     def whole(self):

@@ -5,16 +5,38 @@ images). The other tools are called as their documentation shows: one channel at
 deconvlib with the activation.
 """
 
+import contextlib
 from unittest import mock
 
 import numpy as np
 
 from deconvlib import backend, deconvnet
 from deconvlib.backend import keras
+from deconvlib.deconvnet import projection
 
 
 def deconvlib(model, images, layer, units):
     return lambda: deconvnet.project_units(model, images, layer, units)
+
+
+@contextlib.contextmanager
+def without_computing(note=lambda windows: None):
+    """Within, the compiled call is told to `note` and gives zeros; each unit is projected from a window of its own.
+
+    For a model that nothing else projects: what was compiled is kept with it.
+    """
+
+    class Zeros:
+        def __init__(self, *_):
+            pass
+
+        def begin(self, windows, *_):
+            note(windows)
+            return [np.zeros_like(windows)]
+
+    engine = projection._Engine
+    with mock.patch.object(backend, "compiled", Zeros), mock.patch.object(engine, "together", lambda *_: 0):
+        yield
 
 
 def bare_cost(model, images, layer, units):
@@ -23,11 +45,7 @@ def bare_cost(model, images, layer, units):
     model: one that nothing else projects, as deconvlib keeps with it what it compiled, here the function that takes notes.
     """
     windows = []
-
-    def record(*_):
-        return lambda batch, *_: windows.append(batch) or [np.zeros_like(batch)]
-
-    with mock.patch.object(backend, "compiled", record), mock.patch.object(deconvnet, "_together", lambda *_: 0):
+    with without_computing(windows.append):
         deconvnet.project_units(model, images, layer, units)
     assert sum(map(len, windows)) == units.image.size, "not one window a unit: the bare cost has to be defined anew"
 
@@ -110,7 +128,7 @@ def predict(model, images, *_):
 
 
 def _by_channel(project, units):
-    return np.stack([project(deconvnet.Units(*parts)) for parts in zip(*units, strict=True)])
+    return np.stack([project(units[channel]) for channel in range(len(units.image))])
 
 
 def _need_tensorflow():

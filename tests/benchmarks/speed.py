@@ -80,7 +80,7 @@ def measure(case: Case, channels: int) -> dict:
     units = deconvnet.strongest(model, images, [case.layer], IMAGES)[case.layer] if case.channels else None
     contenders = []
     for index, name in enumerate(case.contenders):
-        some = units and deconvnet.Units(*(part[: channels if index < 2 else 1] for part in units))
+        some = units and units[: channels if index < 2 else 1]
         process = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
         row = {"contender": name, "units": some.image.size if some else len(images), "aim": case.aims.get(name)}
         contenders.append((process, process.submit(prepare, name, case.net, images, case.layer, some), row, []))

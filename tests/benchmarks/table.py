@@ -11,7 +11,7 @@ NAMES = {
     "captum_cut": "the same, of a network that ends at the layer",
     "xplique": "Xplique DeconvNet",
     "tf_keras_vis": "tf-keras-vis, guided back-propagation",
-    "strongest": "deconvlib.exemplars.strongest",
+    "strongest": "deconvlib.deconvnet.strongest",
     "predict": "model.predict",
 }
 HEAD = """# Benchmarks

@@ -44,9 +44,10 @@ def _module(layer):
         case "MaxPooling2D":
             return nn.MaxPool2d(layer.pool_size, layer.strides)
         case "Rescaling":
-            norm = nn.BatchNorm2d(layer.output.shape[-1], eps=0)
-            norm.weight.data[:], norm.bias.data[:] = layer.scale, layer.offset
-            return norm
+            channels = layer.output.shape[-1]
+            scaling = nn.Conv2d(channels, channels, 1, groups=channels)  # a BatchNorm2d of PyTorch refuses eps=0
+            scaling.weight.data[:], scaling.bias.data[:] = layer.scale, layer.offset
+            return scaling
         case "BatchNormalization":
             norm = nn.BatchNorm2d(len(weights[0]), eps=layer.epsilon)
             norm.weight.data, norm.bias.data, norm.running_mean, norm.running_var = weights
