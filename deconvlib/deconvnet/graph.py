@@ -122,6 +122,45 @@ def face(layer: keras.Operation, **attributes) -> keras.Operation:
     return second
 
 
+def copying(model: keras.Model, copies: dict, **changes):
+    """A `call` for `run`: run(model, inputs, copying(model, {})) is what a copy of `model` gives for the tensors `inputs`.
+
+    Each layer is copied once, with its weights, and the copy called wherever `model` calls the layer, those of nested models
+    among them. `copies`, an empty dictionary, becomes {layer: its copy}. changes: settings that every copy has in place of the
+    layer's own, dtype="float32" for one. A copy has the layer's name; where two layers share one, its step's, with "." for
+    "/" and ":". Raises ValueError for a layer that cannot be made from its configuration.
+    """
+    names = collections.Counter(step.operation.name for step in steps(model) if ":" not in step.name)
+
+    def call(step, *arguments, **keywords):
+        layer = step.operation
+        if not isinstance(layer, keras.layers.Layer) or layer in copies:
+            return copies.get(layer, layer)(*arguments, **keywords)
+        name = layer.name if names[layer.name] == 1 else step.name.replace("/", ".").replace(":", ".")
+        try:
+            copy = copies[layer] = type(layer).from_config(layer.get_config() | {"name": name} | changes)
+        except Exception as error:
+            raise ValueError(f"layer {step.name!r}, a {type(layer).__name__}, cannot be copied: {error}") from error
+        output = copy(*arguments, **keywords)  # which builds it
+        copy.set_weights(layer.get_weights())
+        if isinstance(copy, keras.layers.Normalization):
+            copy.finalize_state()  # it computes with constants made of its weights
+        return output
+
+    return call
+
+
+def layers(model: keras.Model) -> list[keras.layers.Layer]:
+    """Every layer of `model`, itself first, and those within nested models and within layers."""
+    return model._flatten_layers()  # a layer's own layers stand in no public list
+
+
+def generators(model: keras.Model) -> list[keras.Variable]:
+    """What dropout and augmentation in `model` draw from: variables (seed, number of draws), uint32."""
+    # told by the name that Keras gives them, for a layer may keep its generator under any
+    return [variable for variable in model.variables if variable.path.endswith("seed_generator_state")]
+
+
 KEPT = 64  # of what was made last for one model; a compiled program takes megabytes
 
 

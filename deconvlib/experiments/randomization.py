@@ -1,40 +1,26 @@
-"""Whether to believe a projection: three questions with known answers, put to a saliency map.
-
-    cascade                 does the picture change when the network forgets what it learned?   Adebayo et al. 2018
-    deletion, insertion     do the pixels that it marks drive the class?                        Petsiuk et al. 2018
-    localization            does it lie on the object?                                          Zhang et al. 2016
-
-Deconvnet and guided back-propagation are known to recover the image in part, whatever the network decides (Nie et al.
-2018): they show what drives a unit, not why a class. An edge detector, which knows no network, stands beside each answer.
-
-Maps are (n, height, width), of any method; larger is more important. `saliency` makes them of projections.
-"""
+"""Does a projection change when the network forgets what it learned? The cascade of Adebayo et al. 2018, section 3."""
 
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import scipy.ndimage
-import scipy.stats
 from matplotlib.lines import Line2D
+from scipy import stats
 from skimage.metrics import structural_similarity
 
 from deconvlib import figures
 from deconvlib.backend import keras
-from deconvlib.deconvnet import graph, inputs, projection
-from deconvlib.deconvnet.activations import Units
+from deconvlib.deconvnet import activations, graph, inputs, projection
 from deconvlib.deconvnet.rules import RULES
 from deconvlib.experiments import saliency, statistics
 
-BATCH = 256  # images
-
 
 def initial_weights(layer: keras.layers.Layer, seed: int) -> list[np.ndarray]:
-    """Weights for `layer` as before any training, drawn anew: arrays of the shapes of `layer.get_weights()`.
+    """New random weights for `layer`, as before any training: arrays of the shapes of `layer.get_weights()`.
 
-    Each comes from its own initializer: kernels from theirs (Glorot's, He's), biases become 0, a batch normalization's γ
-    and variance 1, its β and mean 0. `seed` takes the place of the seeds that the initializers were built with, which
-    would give the very weights that the training began from, and those resemble the trained ones. The layer is unchanged.
+    Each comes from its own initializer: Glorot's or He's for kernels; biases become 0, a batch normalization's γ and
+    variance 1, its β and mean 0. `seed` replaces the initializers' own seeds, which would give the weights that the
+    training began from, and those resemble the trained ones. The layer is unchanged.
     """
     rng = np.random.default_rng(seed)
 
@@ -59,26 +45,24 @@ def cascade(
 ) -> pd.DataFrame:
     """How projections change as the layers below a unit are randomized, from the unit's own layer down, cumulatively.
 
-    layer: hidden, or the last for class scores. channel: one for all images, or one for each, (n,). Of each image the unit
-    is the channel's strongest in the trained network, and stays the same one throughout: its sum before its own rectifier
-    or softmax, seeded with 1, since in a random network the unit may be off. Maps are cropped to what the unit sees.
+    layer: hidden, or the last for class scores. channel: one for all images, or one for each, (n,). Each image's unit is
+    the channel's strongest in the trained network, and stays the same throughout. Its projection starts with 1 before its
+    own rectifier or softmax, because the unit may be off in a random network. Maps are cropped to what the unit sees.
 
-    One step re-draws the weights of one convolution or dense layer by `initial_weights`, together with the normalizations
-    that follow it. depths: with more steps than that, as in deep networks, similarity is measured after so many of them,
-    evenly spread, the first and the last among them. All rules see the same random weights; another `seed` draws others.
-    The model is not changed: a copy is.
+    One step draws new weights, by `initial_weights`, for one convolution or dense layer and the normalizations that follow
+    it. depths: a deeper network is measured after so many of its steps, evenly spread, with the first and the last among
+    them. All rules see the same random weights; another `seed` draws others. The model is not changed: a copy is.
 
     Returns one row for each rule, depth (0: nothing randomized), measure and reference:
     - layer: the lowest one randomized so far; "none" at depth 0
     - measure: "SSIM" and "rank correlation" compare saliency maps, "signed rank correlation" the projections themselves
-    - reference: what a projection is compared with, the "unrandomized" projection or the image's "edge detector"
-    - value, low, high: mean over the images and its 95 % confidence interval (Student's t), for the one draw of weights
+    - reference: the "unrandomized" projection, or the image's "edge detector"
+    - value, low, high: mean over the images and its 95 % confidence interval (Student's t), for this one draw of weights
     Against "unrandomized" every value at depth 0 is exactly 1. A hidden unit's maps share an envelope, high in the middle of
-    what it sees and zero outside, which alone correlates their absolute values: read the signed correlation there.
-    Adebayo et al. 2018, section 3.
+    what it sees and zero outside, and it alone correlates their absolute values: read the signed correlation there.
 
     Raises ValueError for a channel that the layer does not have, fewer than 3 × 3 pixels in sight, a layer that its
-    initializer would leave as it is, and where `deconvnet.project_units` does.
+    initializer would not change, and as `deconvnet.project_units`.
     """
     rules, images = saliency.known_rules(rules), inputs.as_input(model, images)
     if depths < 2:
@@ -114,7 +98,7 @@ def cascade(
 
 
 def ssim(maps: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Structural similarity of each two maps, (n,), in [-1, 1]; each map is first scaled by its own maximum to [0, 1].
+    """Structural similarity of each pair of maps, (n,), in [-1, 1]; each map is first scaled by its own maximum to [0, 1].
 
     Windows of 7 × 7 pixels, smaller in maps smaller than that. Raises ValueError below 3 × 3 pixels. Wang et al. 2004.
     """
@@ -128,13 +112,12 @@ def ssim(maps: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def rank_correlation(maps: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Spearman's rank correlation of each two maps, (n,), in [-1, 1].
+    """Spearman's rank correlation of each pair of maps, (n,), in [-1, 1].
 
-    maps, others: of one shape, (n, ...). A map of one value everywhere puts no pixel before another: its correlation with
-    another such map is 1, with any other map 0.
+    maps, others: of one shape, (n, ...). A constant map correlates with another constant map by 1, with any other by 0.
     """
     _check_pair(maps, others)
-    one, other = (scipy.stats.rankdata(part.reshape(len(part), -1), axis=1) for part in (maps, others))
+    one, other = (stats.rankdata(part.reshape(len(part), -1), axis=1) for part in (maps, others))
     one, other = (ranks - ranks.mean(axis=1, keepdims=True) for ranks in (one, other))
     norm = np.sqrt((one**2).sum(axis=1) * (other**2).sum(axis=1))
     neither = ~one.any(axis=1) & ~other.any(axis=1)
@@ -142,50 +125,36 @@ def rank_correlation(maps: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 class _Probe(NamedTuple):
-    """A copy of a model up to one layer, weights included, nested models opened."""
+    """A copy of a model up to one layer, with its weights; nested models are opened."""
 
     model: keras.Model  # images -> the layer before its own rectifier
-    layer: str  # of the copy, the last one
-    names: dict  # of each layer of the copy: as the user sees it
+    layer: str  # the last one of the copy
+    names: dict  # {name of a layer in the copy: the user's name for it}
 
 
 def _probe(model, layer):
     known = projection.coverage(model, layer)
-    # a unit's own rectifier lets its seed through where the unit is on, and nothing where it is off
-    strip = bool(known["covered"][known["layer"] == layer].any())
-    copies, names = {}, {}
+    # the unit's own rectifier would stop a signal at a unit that is off
+    bare = bool(known["covered"][known["layer"] == layer].any())
+    # float32: random weights may reach beyond what 16 bits hold
+    copies, last = {}, {}
+    copied = graph.copying(model, copies, dtype="float32")
+    name = layer.replace("/", ".").replace(":", ".")
+    unrectified = graph.copying(model, last, dtype="float32", activation="linear", name=name)
 
     def call(step, *arguments, **keywords):
-        operation = step.operation
-        bare = strip and step.name == layer
-        if bare and not hasattr(operation, "activation"):
-            return arguments[0]
-        if not isinstance(operation, keras.layers.Layer):
-            return operation(*arguments, **keywords)
-        fresh = (operation, bare) not in copies
-        copy = copies.setdefault((operation, bare), _copy(step, bare) if fresh else None)
-        output = copy(*arguments, **keywords)
-        if fresh:
-            names[copy.name] = step.name
-            copy.set_weights(operation.get_weights())
-            if isinstance(copy, keras.layers.Normalization):
-                copy.finalize_state()
-        return output
+        if not bare or step.name != layer:
+            return copied(step, *arguments, **keywords)
+        return unrectified(step, *arguments, **keywords) if hasattr(step.operation, "activation") else arguments[0]
 
-    inputs = [keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype) for tensor in model.inputs]
-    output = graph.run(model, inputs, call, until=layer)
-    copied = keras.Model(inputs, output)
-    return _Probe(copied, graph.steps(copied)[-1].name, names)
-
-
-def _copy(step, bare):
-    layer = step.operation
-    try:
-        # float32: random weights may reach beyond what 16 bits hold
-        changed = {"name": step.name.replace("/", ".").replace(":", "."), "dtype": "float32"}
-        return type(layer).from_config(layer.get_config() | changed | ({"activation": "linear"} if bare else {}))
-    except Exception as error:
-        raise ValueError(f"layer {step.name!r}, a {type(layer).__name__}, cannot be copied: {error}") from error
+    images = [keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype) for tensor in model.inputs]
+    probe = keras.Model(images, graph.run(model, images, call, until=layer))
+    names = {}
+    for step in graph.steps(model):
+        for copy in (copies.get(step.operation), last.get(step.operation)):
+            if copy is not None:
+                names.setdefault(copy.name, step.name)
+    return _Probe(probe, graph.steps(probe)[-1].name, names)
 
 
 def _project(probe, images, units, rule):
@@ -193,7 +162,7 @@ def _project(probe, images, units, rule):
 
 
 def _strongest(probe, images, layer, channel):
-    """Units of shape (n,): each image's strongest of its channel, by the sum before the rectifier."""
+    """Units of shape (n,): each image's strongest of its channel, before the rectifier."""
     channels = probe.model.output_shape[-1]
     wanted = np.asarray(channel)
     if wanted.shape not in ((), (len(images),)) or not np.issubdtype(wanted.dtype, np.integer):
@@ -201,27 +170,25 @@ def _strongest(probe, images, layer, channel):
     wrong = wanted[(wanted < 0) | (wanted >= channels)]
     if wrong.size:
         raise ValueError(f"channel {wrong.flat[0]} is not in layer {layer!r}; its channels are 0 to {channels - 1}")
-    wanted, places, shape = np.broadcast_to(wanted, len(images)), [], (1, 1)
-    for start in range(0, len(images), BATCH):
-        # called, not predict: that compiles, and TensorFlow warns of many models compiled one after the other
-        maps = keras.ops.convert_to_numpy(probe.model([images[start : start + BATCH]], training=False))
-        shape = maps.shape[1:3] if maps.ndim == 4 else shape
-        flat = maps.reshape(len(maps), -1, channels)
-        places.append(np.take_along_axis(flat, wanted[start : start + BATCH, None, None], axis=2)[..., 0].argmax(axis=1))
-    row, column = np.unravel_index(np.concatenate(places), shape)
-    return Units(np.arange(len(images)), row, column, wanted, np.zeros(len(images), np.float32))
+    wanted, numbers = np.broadcast_to(wanted, len(images)), np.arange(len(images))
+    find = activations.reader(probe.model, [probe.layer], activations.peaks, images.shape[1:])
+    batches = activations.batches(probe.model, images, "strongest units")
+    strongest, places = (np.concatenate(parts) for parts in zip(*(find(batch) for _, batch in batches), strict=True))
+    shape = graph.shapes(probe.model, images.shape[1:3])[probe.layer]
+    row, column = np.unravel_index(places[numbers, wanted], shape[:2] if len(shape) == 3 else (1, 1))
+    return activations.Units(numbers, row, column, wanted, strongest[numbers, wanted])
 
 
 def _randomizable(probe):
-    """{name of a layer with a kernel: it and the normalizations after it}, in the order of computation."""
+    """{name of a layer with a kernel: [it, and the normalizations after it]}, in the order of computation."""
     groups = {}
 
     def follow(step, *arguments, **keywords):
         operation = step.operation
-        # a tensor is followed by the name of the last kernel that it went through
+        # the name of the last kernel that a tensor went through follows it
         below = next((part for part in keras.tree.flatten((arguments, keywords)) if isinstance(part, str)), "")
         weights = getattr(operation, "weights", None)
-        # a Normalization holds the statistics of the images, which no training changes
+        # a Normalization holds statistics of the images; no training changes them
         if weights and not isinstance(operation, keras.layers.Normalization):
             kernel = any(len(weight.shape) > 1 for weight in weights)
             below = probe.names[operation.name] if kernel or not below else below
@@ -244,7 +211,7 @@ def _randomize(layer, seed, name):
 
 
 def _scaled(maps):
-    """Each map divided by its maximum; one that is zero everywhere stays so."""
+    """Each map divided by its maximum; an empty map stays zero."""
     largest = maps.max(axis=(1, 2), keepdims=True)
     return (maps / np.where(largest > 0, largest, 1)).astype(np.float64)
 
@@ -257,9 +224,9 @@ def _check_pair(maps, others):
 
 
 def figure(table):
-    """Similarity of projections against how far down the network is randomized, one panel a measure, bands the intervals.
+    """Similarity of projections by how far down the network is randomized, one panel a measure, bands the intervals.
 
-    table: as faithfulness.cascade returns. Solid: compared with the trained network's projection; dashed: with the edges.
+    table: from `cascade`. Solid: compared with the trained network's projection; dashed: with the edges.
     """
     measures, rules = table["measure"].unique(), table["rule"].unique()
     ticks = table.drop_duplicates("depth")

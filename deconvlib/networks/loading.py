@@ -1,6 +1,5 @@
 """Models of other origin, loaded safely: .keras files, and keras.applications."""
 
-import collections
 import json
 import sys
 import zipfile
@@ -11,11 +10,9 @@ import numpy as np
 from deconvlib import checks
 from deconvlib.backend import keras
 from deconvlib.deconvnet import graph
-from deconvlib.networks import classifier, network_deconvolution
 
 APPLICATIONS = tuple(name for name in dir(keras.applications) if name[0].isupper())
-
-
+PIXELS = object()  # what stands for a tensor on which no weight has acted
 _FOREIGN_CODE = {"Lambda", "TorchModuleWrapper", "JaxLayer", "FlaxLayer", "TFSMLayer"}  # Keras' layers that hold a program
 
 
@@ -113,47 +110,34 @@ def _needed(config):
     return list(dict.fromkeys([*found, *(name for part in parts for name in _needed(part))]))
 
 
-def _rebuilt(network, shape, preprocessing=None, logits=False, folded=False):
-    """The same layers with the same weights as one graph, behind the preprocessing, and before a softmax for logits.
-
-    folded: layers that training needs, as what they are at inference.
-    """
-    names = collections.Counter(step.operation.name for step in graph.steps(network) if ":" not in step.name)
+def _rebuilt(network, shape, preprocessing, logits):
+    """The same layers with the same weights as one graph, behind the preprocessing, and before a softmax for logits."""
     images = keras.Input(shape, name="images")
     x, swapped = _preprocessed(images, preprocessing) if preprocessing else (images, False)
-    copies, raw = {}, {id(x)} if swapped else set()
-
-    def call(step, *arguments, **keywords):
-        layer = step.operation
-        colours = any(id(part) in raw for part in keras.tree.flatten((arguments, keywords)))
-        if not isinstance(layer, keras.layers.Layer):
-            output = layer(*arguments, **keywords)
-        elif folded and isinstance(layer, classifier.ReconstructionLoss):
-            output = arguments[0][0]
-        elif layer in copies:
-            output = copies[layer](*arguments, **keywords)
-        else:
-            name = layer.name if names[layer.name] == 1 else step.name.replace("/", ".").replace(":", ".")
-            if folded and isinstance(layer, network_deconvolution.DeconvolvedConv2D | network_deconvolution.DeconvolvedDense):
-                copies[layer] = copy = layer.folded(name)
-                values = copy.get_weights()
-            else:
-                copies[layer] = copy = type(layer).from_config(layer.get_config() | {"name": name})
-                values = layer.get_weights()
-            output = copy(*arguments, **keywords)
-            if colours and values:
-                if type(layer).__name__ != "Conv2D" or layer.groups > 1:  # network deconvolution's statistics would swap too
-                    raise ValueError(f"preprocessing {preprocessing!r} swaps red and blue; layer {layer.name!r} cannot follow")
-                values[0] = values[0][:, :, ::-1]
-            copy.set_weights(values)
-        if colours and not getattr(layer, "weights", None):
-            raw.update(map(id, keras.tree.flatten(output)))
-        return output
-
-    output = graph.run(network, [x], call)
-    (output,) = keras.tree.flatten(output)
+    copies = {}
+    (output,) = keras.tree.flatten(graph.run(network, [x], graph.copying(network, copies)))
+    for layer in _readers(network) if swapped else ():
+        if type(layer).__name__ != "Conv2D" or layer.groups > 1:  # network deconvolution's statistics would swap too
+            raise ValueError(f"preprocessing {preprocessing!r} swaps red and blue; layer {layer.name!r} cannot follow")
+        kernel, *others = layer.get_weights()
+        copies[layer].set_weights([kernel[:, :, ::-1], *others])
     output = keras.layers.Softmax(dtype="float32", name="softmax")(output) if logits else output
     return keras.Model(images, output, name=network.name)
+
+
+def _readers(network):
+    """The layers with weights that read pixels: what no weight comes before."""
+    found = []
+
+    def follow(step, *arguments, **keywords):
+        reads = any(part is PIXELS for part in keras.tree.flatten((arguments, keywords)))
+        if reads and getattr(step.operation, "weights", None):
+            found.append(step.operation)
+            reads = False
+        return [PIXELS if reads else ""] * len(step.node.outputs)
+
+    graph.run(network, [PIXELS], follow)
+    return list(dict.fromkeys(found))
 
 
 def _preprocessed(images, application):
@@ -172,12 +156,3 @@ def _preprocessed(images, application):
     x = keras.layers.Rescaling(255.0, name="rescale")(images)
     mean, deviation = -255 * black / scale, 255 / scale
     return keras.layers.Normalization(mean=mean.tolist(), variance=(deviation**2).tolist(), name="centre")(x), swapped
-
-
-def fold(model: keras.Model) -> keras.Model:
-    """A copy of `model` for inference: each layer of network deconvolution is the one Conv2D or Dense that it amounts to.
-
-    The outputs are equal. A branch that reconstructs, which only training needs, is left out; nested models are opened.
-    `model` is not changed, and of its weights the copy has its own.
-    """
-    return _rebuilt(model, tuple(model.inputs[0].shape[1:]), folded=True)

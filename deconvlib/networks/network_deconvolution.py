@@ -1,8 +1,8 @@
-"""The layers that Keras lacks: network deconvolution, the parts of decoders, and an augmentation that is fast everywhere.
+"""Layers that decorrelate what they read: Ye et al., "Network Deconvolution", ICLR 2020.
 
-Network deconvolution (Ye et al., "Network Deconvolution", ICLR 2020) is no transposed convolution. A convolution with an
-image blurs, since neighbouring pixels and channels are correlated; these layers take the correlation out before they
-convolve. They stand in for a batch normalization, which looks at each channel alone.
+This is no transposed convolution. A convolution with an image blurs, since neighbouring pixels and channels are correlated;
+these layers remove the correlation before they convolve. They replace a batch normalization, which looks at each channel
+alone.
 """
 
 import math
@@ -95,24 +95,11 @@ class _Deconvolved:
 
     def call(self, inputs, training=False):
         # frozen, it keeps its statistics, as a batch normalization does
-        kernel, bias = self.transformed(inputs if training and self.trainable else None)
+        kernel, bias = self._decorrelated(ops.cast(self.kernel, "float32"), inputs if training and self.trainable else None)
+        bias = bias + ops.cast(self.bias, "float32") if self.use_bias else bias
         kernel, bias = ops.cast(kernel, self.compute_dtype), ops.cast(bias, self.compute_dtype)
         outputs = self._linear(inputs, kernel) + bias
         return outputs if self.activation is None else self.activation(outputs)
-
-    def transformed(self, inputs=None):
-        """(kernel, bias) of the ordinary layer that this one is for `inputs`, in training; at inference where None."""
-        kernel, bias = self._decorrelated(ops.cast(self.kernel, "float32"), inputs)
-        return kernel, bias + ops.cast(self.bias, "float32") if self.use_bias else bias
-
-    def folded(self, name: str):
-        """The ordinary layer, of that name, that this one is at inference."""
-        plain = type(self)._plain
-        layer = plain.from_config(plain.get_config(self) | {"name": name, "use_bias": True})
-        kernel, bias = self.transformed()
-        layer.build((*[None] * (len(kernel.shape) - 1), kernel.shape[-2]))
-        layer.set_weights([ops.convert_to_numpy(kernel), ops.convert_to_numpy(bias)])
-        return layer
 
 
 @keras.saving.register_keras_serializable(package="deconvlib")
@@ -135,7 +122,7 @@ class DeconvolvedConv2D(_Deconvolved, keras.layers.Conv2D):
     up to 64 channels, their FastDeconv.
     """
 
-    _plain, _extra = keras.layers.Conv2D, ("sampling_stride", "max_patches")
+    _extra = ("sampling_stride", "max_patches")
 
     def __init__(
         self,
@@ -213,7 +200,7 @@ class DeconvolvedDense(_Deconvolved, keras.layers.Dense):
     Takes float (n, features). The rest as for DeconvolvedConv2D. Ye et al. 2020.
     """
 
-    _plain, _extra = keras.layers.Dense, ()
+    _extra = ()
 
     def __init__(self, units, *, block=64, epsilon=1e-5, iterations=5, momentum=0.9, **settings):
         super().__init__(units, **settings)
