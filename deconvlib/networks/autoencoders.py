@@ -1,6 +1,6 @@
 """Hyperparameters -> keras.Model from images to images: an encoder, and a decoder that restores the resolution.
 
-What models.classifier is to a label, these are to pixels. Models take float32 images in [0, 1] and rescale them themselves.
+What `classifier` is to a label, these are to pixels. Models take float32 images in [0, 1] and rescale them themselves.
 """
 
 import functools
@@ -37,7 +37,7 @@ def encoder_decoder(
         pooling. After the last pooling the last stage's convolutions come once more. Then the decoder mirrors the stages: a
         step of `decoder`, what the stage gave before its pooling where there are `skips` (Ronneberger et al. 2015), a
         convolution.
-    decoder: one of operators.OPERATORS; "unpooling" by the switches of the pooling that it undoes (Noh et al. 2015).
+    decoder: one of upsampling.OPERATORS; "unpooling" by the switches of the pooling that it undoes (Noh et al. 2015).
     decoder_kernel_size: None: 4 for "transposed", whose copies then overlap evenly; 3 for the others.
     correction: the channels are added to the image's own, enlarged `scale` times, so that the model learns the difference
         (Zhang et al. 2017); needs as many channels as the image has, and begins as the image itself. scale: 1, or 2, 4, ...:
@@ -136,7 +136,7 @@ def variational(
     Trained with the mean squared error, to which `divergence_weight` × the code's Kullback–Leibler divergence from that
     normal distribution, in nats a pixel value, is added: the weight is 2 σ² where pixels have a normal deviation σ from what
     is decoded (Kingma & Welling 2014). filters: channels of each stage, a convolution of stride 2 each; the decoder mirrors
-    them by steps of `decoder`, one of operators.OPERATORS ("unpooling" has no switches here). num_classes: above 0 the decoder
+    them by steps of `decoder`, one of upsampling.OPERATORS ("unpooling" has no switches here). num_classes: above 0 the decoder
     is also told the class, as one-hot (n, num_classes), the second input (Kingma et al. 2014).
 
     Raises ValueError for a name or number that cannot work.
@@ -206,7 +206,7 @@ class Sampling(keras.layers.Layer):
 
 
 def _finer(decoder, width, kernel_size, seed, **settings):
-    """The layer of operators.OPERATORS that doubles height and width."""
+    """The layer of upsampling.OPERATORS that doubles height and width."""
     initializer = keras.initializers.GlorotUniform(seed)
     initializer = upsampling.ICNR(initializer) if decoder == "subpixel" else initializer
     made = upsampling.OPERATORS[decoder]

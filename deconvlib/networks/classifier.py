@@ -1,9 +1,13 @@
-"""Hyperparameters -> keras.Model: the networks that the notebooks train; and models of other origin, loaded safely.
+"""Hyperparameters -> keras.Model: the classifiers that the notebooks train.
 
 Every model takes float32 images in [0, 1], (n, height, width, channels), and rescales them itself, so that a saved model
 carries its preprocessing. Its last two layers are `logits` and `softmax`. Layers are named and numbered as the text
 names them: conv1, norm1, relu1, pool1, ..., deconv1, ..., dense1.
 """
+
+import collections
+import functools
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,11 +16,7 @@ from deconvlib.backend import keras
 from deconvlib.networks import network_deconvolution, upsampling
 
 POOLINGS = {"max": keras.layers.MaxPooling2D, "average": keras.layers.AveragePooling2D}
-
-
 DECODERS = ("none", "transposed", "unpooling", "resize", "subpixel")
-
-
 NORMALIZATIONS = ("none", "batch", "deconvolution", "deconvolution_then_batch")
 
 
@@ -71,9 +71,7 @@ def classifier(
     Raises ValueError for a name or number that cannot work, and says what would.
     """
     checks.known("pooling", pooling, POOLINGS)
-    checks.known("decoder", decoder, DECODERS)
     checks.known("normalization", normalization, NORMALIZATIONS)
-    checks.known("reconstructed", reconstructed, ("image", "all"))
     checks.known("padding", padding, ("same", "valid"))
     _check_activation(activation)
     checks.positive("convolutions, kernel_size and strides", convolutions, kernel_size, strides)
@@ -81,82 +79,162 @@ def classifier(
     _check_numbers(image_shape, num_classes, stages, dropout, l1, l2)
     if decoder_kernel_size is None:
         decoder_kernel_size = 2 * decoder_strides if decoder == "transposed" else kernel_size
-    mirrored = tuple(widths[-1] for widths in reversed(stages))
-    _check_decoder(decoder, mirrored, pooling, decoder_filters, decoder_kernel_size, decoder_strides, reconstruction_weight)
-    penalty = keras.regularizers.L1L2(l1, l2) if l1 or l2 else None
-    count = {"conv": 0, "deconv": 0}
-    seeds = seeds_of(seed)
-    deconvolved = normalization == "deconvolution"
-    convolution = network_deconvolution.DeconvolvedConv2D if deconvolved else keras.layers.Conv2D
-    dense = network_deconvolution.DeconvolvedDense if deconvolved else keras.layers.Dense
+    decoder = _Decoder(decoder, tuple(decoder_filters), decoder_kernel_size, decoder_strides)
+    decoder.check([widths[-1] for widths in reversed(stages)], pooling, reconstruction_weight, reconstructed)
 
-    def weights():
-        return {"kernel_initializer": keras.initializers.GlorotUniform(next(seeds)), "kernel_regularizer": penalty}
-
-    def convolve(x, layer, kind, **settings):
-        """A (transposed) convolution, its normalization and its activation; fused to one layer where they can be."""
-        if normalization == "deconvolution_then_batch" and not count["conv"]:
-            layer = network_deconvolution.DeconvolvedConv2D
-        if kind == "reconstruct":
-            return layer(name=kind, **weights(), **settings)(x)  # linear: pixels have both signs
-        count[kind] += 1
-        index = count[kind] if kind == "conv" else f"_{kind}{count[kind]}"
-        name = f"{kind}{count[kind]}"
-        if normalization in ("none", "deconvolution"):
-            return layer(name=name, activation=activation, **weights(), **settings)(x)
-        x = layer(name=name, use_bias=False, **weights(), **settings)(x)
-        # Keras' momentum of 0.99 averages over hundreds of steps, more than a short training has
-        x = keras.layers.BatchNormalization(momentum=0.9, name=f"norm{index}")(x)
-        return keras.layers.Activation(activation, name=f"{activation}{index}")(x)
-
-    def decode(x, step, width, kind="deconv"):
-        """A map of `width` channels with `decoder_strides` times the height and width of x."""
-        settings = {"filters": width, "kernel_size": decoder_kernel_size, "padding": "same"}
-        if decoder == "transposed":
-            return convolve(x, keras.layers.Conv2DTranspose, kind, **settings | {"strides": decoder_strides})
-        if decoder == "subpixel":
-            x = convolve(x, convolution, kind, **settings | {"filters": width * decoder_strides**2})
-            return upsampling.DepthToSpace(decoder_strides, name=f"shuffle{step}")(x)
-        if decoder == "unpooling":
-            x = upsampling.Unpooling2D(name=f"unpool{step}")([x, pooled[-step]])
-        else:
-            x = keras.layers.UpSampling2D(decoder_strides, name=f"upsample{step}")(x)
-        return convolve(x, convolution, kind, **settings)
-
+    blocks = _Blocks(normalization, activation, keras.regularizers.L1L2(l1, l2) if l1 or l2 else None, seed)
     images = keras.Input(image_shape, name="images")
-    x = keras.layers.Rescaling(2.0, offset=-1.0, name="rescale")(images)  # [0, 1] -> [-1, 1]: centred, as in the paper
-    rescaled, pooled, ends = x, [], []
-    for stage, widths in enumerate(stages, start=1):
-        for step, width in enumerate(widths):
-            _check_fits(x, stage, "convolve", kernel_size if padding == "valid" else 1, image_shape, filters)
-            settings = {"filters": width, "kernel_size": kernel_size, "strides": strides if step == 0 else 1}
-            x = convolve(x, convolution, "conv", padding=padding, **settings)
-        _check_fits(x, stage, "halve", 2, image_shape, filters)
-        pooled.append(x)
-        x = POOLINGS[pooling](2, name=f"pool{stage}")(x)
-        ends.append(x)
+    rescaled = keras.layers.Rescaling(2.0, offset=-1.0, name="rescale")(images)  # [-1, 1]: centred, as in the paper
+    unpooled, ends = _encode(rescaled, blocks, stages, kernel_size, strides, padding, POOLINGS[pooling])
+    steps = decoder.decode(ends[-1], blocks, unpooled)
+    x = steps[-1] if steps and not reconstruction_weight else ends[-1]
     pairs = []
-    for step, width in enumerate(decoder_filters if decoder != "none" else (), start=1):
-        x = decode(x, step, width)
-        if reconstruction_weight and reconstructed == "all":
-            pairs += [x, _mirrored(ends, step, x)]
     if reconstruction_weight:
-        reconstruction = decode(x, len(decoder_filters) + 1, image_shape[2], "reconstruct")
-        if reconstruction.shape[1:] != images.shape[1:]:
-            reconstruction = keras.layers.Resizing(*image_shape[:2], name="resize")(reconstruction)
-        pairs = [reconstruction, rescaled, *pairs]
-        x = ends[-1]
+        pairs = [decoder.reconstruct(steps[-1], blocks, unpooled, image_shape), rescaled]
+        pairs += _mirrored(steps, ends) if reconstructed == "all" else []
     x = keras.layers.Flatten(name="flatten")(x)
     if dense_units:
-        x = keras.layers.Dropout(dropout, seed=next(seeds), name="dropout1")(x) if dropout else x
-        x = dense(dense_units, activation=activation, **weights(), name="dense1")(x)
-    x = keras.layers.Dropout(dropout, seed=next(seeds), name="dropout2")(x) if dropout else x
-    x = dense(num_classes, **weights(), name="logits")(x)
-    if reconstruction_weight:
+        x = blocks.dense(blocks.drop(x, dropout, "dropout1"), dense_units, "dense1", activation)
+    x = blocks.dense(blocks.drop(x, dropout, "dropout2"), num_classes, "logits")
+    if pairs:
         # as late as can be, so that the branch is on the way to no layer but the softmax
         x = ReconstructionLoss(reconstruction_weight, name="reconstruction")([x, *pairs])
     # float32 also under mixed precision: a softmax of many classes underflows in 16 bits
     return keras.Model(images, keras.layers.Softmax(name="softmax", dtype="float32")(x), name="classifier")
+
+
+class _Blocks:
+    """Layers with weights of one network: each has the next seed, a convolution the next number of its kind.
+
+    penalty: a regularizer of every kernel, or None. The others: those of `classifier`.
+    """
+
+    def __init__(self, normalization, activation, penalty, seed):
+        self.normalization, self.activation, self.penalty = normalization, activation, penalty
+        self.seeds, self.count = seeds_of(seed), collections.Counter()
+
+    def weights(self):
+        return {"kernel_initializer": keras.initializers.GlorotUniform(next(self.seeds)), "kernel_regularizer": self.penalty}
+
+    def linear(self, x, name, transposed=False, **settings):
+        """A convolution, or a transposed one."""
+        first = self.normalization == "deconvolution_then_batch" and name == "conv1"
+        layer = keras.layers.Conv2DTranspose if transposed else keras.layers.Conv2D
+        if first or (self.normalization == "deconvolution" and not transposed):
+            layer = network_deconvolution.DeconvolvedConv2D
+        return layer(name=name, **self.weights(), **settings)(x)
+
+    def convolve(self, x, kind, **settings):
+        """`linear`, its normalization and its activation; fused to one layer where they can be. kind: "conv" or "deconv"."""
+        self.count[kind] += 1
+        number = self.count[kind]
+        if self.normalization in ("none", "deconvolution"):
+            return self.linear(x, f"{kind}{number}", activation=self.activation, **settings)
+        x = self.linear(x, f"{kind}{number}", use_bias=False, **settings)
+        index = number if kind == "conv" else f"_{kind}{number}"
+        # Keras' momentum of 0.99 averages over hundreds of steps, more than a short training has
+        x = keras.layers.BatchNormalization(momentum=0.9, name=f"norm{index}")(x)
+        return keras.layers.Activation(self.activation, name=f"{self.activation}{index}")(x)
+
+    def dense(self, x, units, name, activation=None):
+        layer = network_deconvolution.DeconvolvedDense if self.normalization == "deconvolution" else keras.layers.Dense
+        return layer(units, activation=activation, name=name, **self.weights())(x)
+
+    def drop(self, x, share, name):
+        return keras.layers.Dropout(share, seed=next(self.seeds), name=name)(x) if share else x
+
+
+def _encode(x, blocks, stages, kernel_size, strides, padding, pooling):
+    """Two lists, an entry a stage: its maps before the pooling, and after it."""
+    shape, before, after = x.shape[1:3], [], []
+    for stage, widths in enumerate(stages, start=1):
+        for step, width in enumerate(widths):
+            _check_fits(x, stage, "convolve", kernel_size if padding == "valid" else 1, shape, stages)
+            first = strides if step == 0 else 1
+            x = blocks.convolve(x, "conv", filters=width, kernel_size=kernel_size, strides=first, padding=padding)
+        _check_fits(x, stage, "halve", 2, shape, stages)
+        before.append(x)
+        x = pooling(2, name=f"pool{stage}")(x)
+        after.append(x)
+    return before, after
+
+
+class _Decoder(NamedTuple):
+    """How maps get finer; a step for each of `filters`. See `classifier`."""
+
+    operator: str
+    filters: tuple[int, ...]
+    kernel_size: int
+    strides: int
+
+    def decode(self, x, blocks, maps):
+        """What each step gives. maps: of each stage, before its pooling."""
+        steps = []
+        for number, width in enumerate(self.filters if self.operator != "none" else (), start=1):
+            x = self.finer(x, number, width, functools.partial(blocks.convolve, kind="deconv"), maps)
+            steps.append(x)
+        return steps
+
+    def reconstruct(self, x, blocks, maps, image_shape):
+        """One step more, to the image's channels and size; linear, since rescaled pixels have both signs."""
+        x = self.finer(x, len(self.filters) + 1, image_shape[2], functools.partial(blocks.linear, name="reconstruct"), maps)
+        if tuple(x.shape[1:]) != tuple(image_shape):
+            x = keras.layers.Resizing(*image_shape[:2], name="resize")(x)
+        return x
+
+    def finer(self, x, number, width, convolve, maps):
+        """A map of `width` channels with `strides` times the height and width of x: `upsampling.OPERATORS`, layer by layer."""
+        settings = {"filters": width, "kernel_size": self.kernel_size, "padding": "same"}
+        if self.operator == "transposed":
+            return convolve(x, transposed=True, **settings, strides=self.strides)
+        if self.operator == "subpixel":
+            x = convolve(x, **settings | {"filters": width * self.strides**2})
+            return upsampling.DepthToSpace(self.strides, name=f"shuffle{number}")(x)
+        if self.operator == "unpooling":
+            x = upsampling.Unpooling2D(name=f"unpool{number}")([x, maps[-number]])
+        else:
+            x = keras.layers.UpSampling2D(self.strides, name=f"upsample{number}")(x)
+        return convolve(x, **settings)
+
+    def check(self, mirrored, pooling, reconstruction_weight, reconstructed):
+        """Raises ValueError where it cannot work. mirrored: channels that each stage ends with, the last one first."""
+        checks.known("decoder", self.operator, DECODERS)
+        checks.known("reconstructed", reconstructed, ("image", "all"))
+        if reconstruction_weight < 0:
+            raise ValueError(f"reconstruction_weight must not be negative, not {reconstruction_weight}")
+        if self.operator == "none":
+            if reconstruction_weight:
+                raise ValueError(f"reconstruction_weight needs a decoder that reconstructs: {', '.join(DECODERS[1:])}")
+            return
+        checks.positive("decoder_filters", *self.filters)
+        checks.positive("decoder_kernel_size and decoder_strides", self.kernel_size, self.strides)
+        if self.operator != "unpooling":
+            return
+        if pooling != "max" or self.strides != 2:
+            raise ValueError(
+                f"decoder 'unpooling' needs pooling='max' and decoder_strides=2, not {pooling!r} and {self.strides}"
+            )
+        # each unpooling needs the channels of the maps whose switches it takes; the branch's last step is its own
+        wanted, most = tuple(mirrored[1:]), len(mirrored) - bool(reconstruction_weight)
+        if len(self.filters) > most or any(width != want for width, want in zip(self.filters, wanted, strict=False)):
+            raise ValueError(
+                f"decoder 'unpooling' mirrors the encoder: decoder_filters must begin as {wanted} does, and have at most "
+                f"{most} entries, not {self.filters}"
+            )
+
+
+def _mirrored(steps, ends):
+    """[a step of the decoder, what the stage gave that it mirrors, the next step, ...]"""
+    mirrored, pairs = ends[-2::-1], []
+    for number, step in enumerate(steps):
+        if number >= len(mirrored) or step.shape != mirrored[number].shape:
+            raise ValueError(
+                "reconstructed='all' mirrors the encoder: the decoder's steps must give "
+                f"{[tuple(end.shape[1:]) for end in mirrored]}, of which step {number + 1} gives {tuple(step.shape[1:])}; "
+                "choose decoder_filters and decoder_strides so"
+            )
+        pairs += [step, mirrored[number]]
+    return pairs
 
 
 def stages_of(filters, convolutions: int = 1) -> list[tuple[int, ...]]:
@@ -209,46 +287,12 @@ def _check_numbers(image_shape, num_classes, stages, dropout, l1, l2):
         raise ValueError(f"l1 and l2 must not be negative, not {l1} and {l2}")
 
 
-def _check_decoder(decoder, mirrored, pooling, decoder_filters, kernel_size, strides, reconstruction_weight):
-    if reconstruction_weight < 0:
-        raise ValueError(f"reconstruction_weight must not be negative, not {reconstruction_weight}")
-    if decoder == "none":
-        if reconstruction_weight:
-            raise ValueError(f"reconstruction_weight needs a decoder that reconstructs: {', '.join(DECODERS[1:])}")
-        return
-    checks.positive("decoder_filters", *decoder_filters)
-    checks.positive("decoder_kernel_size and decoder_strides", kernel_size, strides)
-    if decoder != "unpooling":
-        return
-    if pooling != "max" or strides != 2:
-        raise ValueError(f"decoder 'unpooling' needs pooling='max' and decoder_strides=2, not {pooling!r} and {strides}")
-    # each unpooling needs the channels of the maps whose switches it takes; the branch's last step is its own
-    wanted, most = mirrored[1:], len(mirrored) - bool(reconstruction_weight)
-    if len(decoder_filters) > most or any(width != want for width, want in zip(decoder_filters, wanted, strict=False)):
-        raise ValueError(
-            f"decoder 'unpooling' mirrors the encoder: decoder_filters must begin as {wanted} does, and have at most {most} "
-            f"entries, not {tuple(decoder_filters)}"
-        )
-
-
-def _mirrored(ends, step, x):
-    """What the stage gave that the decoder's `step` mirrors, with x."""
-    shape = ends[-1 - step].shape[1:] if step < len(ends) else None
-    if x.shape[1:] != shape:
-        wanted = [tuple(end.shape[1:]) for end in reversed(ends[:-1])]
-        raise ValueError(
-            f"reconstructed='all' mirrors the encoder: the decoder's steps must give {wanted}, of which step {step} gives "
-            f"{tuple(x.shape[1:])}; choose decoder_filters and decoder_strides so"
-        )
-    return ends[-1 - step]
-
-
-def _check_fits(x, stage, verb, least, image_shape, filters):
+def _check_fits(x, stage, verb, least, shape, stages):
     height, width = x.shape[1:3]
     if min(height, width) < least:
         raise ValueError(
-            f"stage {stage} cannot {verb} a map of {height} × {width}: images of {image_shape[0]} × {image_shape[1]} are "
-            f"too small for {len(filters)} stages with these settings; use {stage - 1} stages, padding='same', or larger "
+            f"stage {stage} cannot {verb} a map of {height} × {width}: images of {shape[0]} × {shape[1]} are "
+            f"too small for {len(stages)} stages with these settings; use {stage - 1} stages, padding='same', or larger "
             "images"
         )
 

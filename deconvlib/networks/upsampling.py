@@ -1,8 +1,7 @@
-"""The layers that Keras lacks: network deconvolution, the parts of decoders, and an augmentation that is fast everywhere.
+"""The operators that restore resolution: what makes a map finer, as layers without weights, and each with its convolution.
 
-Network deconvolution (Ye et al., "Network Deconvolution", ICLR 2020) is no transposed convolution. A convolution with an
-image blurs, since neighbouring pixels and channels are correlated; these layers take the correlation out before they
-convolve. They stand in for a batch normalization, which looks at each channel alone.
+`OPERATORS` are single layers. A classifier's decoder has their parts as layers of their own, since normalization and
+activation come between: `Unpooling2D`, `DepthToSpace`, and Keras' UpSampling2D.
 """
 
 from deconvlib import checks
@@ -78,7 +77,13 @@ class DepthToSpace(_BySize):
         return (n, *(length and length * self.size for length in (height, width)), channels // self.size**2)
 
     def call(self, inputs):
-        return ops.depth_to_space(inputs, self.size, data_format="channels_last")
+        return shuffled(inputs, self.size)
+
+
+def shuffled(maps, size):
+    """See `DepthToSpace`."""
+    # by 1 there is nothing to do, which TensorFlow refuses
+    return ops.depth_to_space(maps, size, data_format="channels_last") if size > 1 else maps
 
 
 class _Upsampling(keras.layers.Conv2D):
@@ -101,6 +106,12 @@ class _Upsampling(keras.layers.Conv2D):
         n, *sides, _ = input_shape
         return (n, *(side and side * self.finer for side in sides), self.get_config()["filters"])
 
+    @staticmethod
+    def _joined(squares):
+        """(n, rows, size, columns, size, channels), each value's square, as one map."""
+        _, rows, size, columns, _, channels = squares.shape
+        return ops.reshape(squares, (-1, rows * size, columns * size, channels))
+
 
 @keras.saving.register_keras_serializable(package="deconvlib")
 class ResizeConv2D(_Upsampling):
@@ -111,10 +122,9 @@ class ResizeConv2D(_Upsampling):
 
     def call(self, inputs):
         _, rows, columns, channels = inputs.shape
-        size = self.finer
-        # not a repeat: the gradient of a broadcast is a sum
-        finer = ops.broadcast_to(inputs[:, :, None, :, None], (ops.shape(inputs)[0], rows, size, columns, size, channels))
-        return super().call(ops.reshape(finer, (-1, rows * size, columns * size, channels)))
+        shape = (ops.shape(inputs)[0], rows, self.finer, columns, self.finer, channels)
+        # not a repeat, as in UpSampling2D: the gradient of a broadcast is a sum
+        return super().call(self._joined(ops.broadcast_to(inputs[:, :, None, :, None], shape)))
 
 
 @keras.saving.register_keras_serializable(package="deconvlib")
@@ -151,8 +161,7 @@ class SubpixelConv2D(_Upsampling):
         super().__init__(filters, kernel_size, strides, padding, kernel_initializer=kernel_initializer, **settings)
 
     def call(self, inputs):
-        maps = super().call(inputs)
-        return ops.depth_to_space(maps, self.finer, data_format="channels_last") if self.finer > 1 else maps
+        return shuffled(super().call(inputs), self.finer)
 
 
 @keras.saving.register_keras_serializable(package="deconvlib")
@@ -160,7 +169,7 @@ class UnpoolingConv2D(_Upsampling):
     """Each value at one place of its square, zero elsewhere, then a convolution.
 
     Takes values alone, whose place is then the upper left one (Dosovitskiy et al. 2015): with the kernel turned by half a
-    turn that is a transposed convolution. Or takes [values, maps], as layers.Unpooling2D does: the place is that of the
+    turn that is a transposed convolution. Or takes [values, maps], as Unpooling2D does: the place is that of the
     maximum of the `maps` that were pooled by `strides`, and the result has their height and width.
     """
 
@@ -177,12 +186,10 @@ class UnpoolingConv2D(_Upsampling):
         return (*input_shape[1][:3], shape[3]) if self._values(input_shape) is not input_shape else shape
 
     def call(self, inputs):
-        size = self.finer
         if isinstance(inputs, list | tuple):
             return super().call(self.unpool(inputs))
-        _, rows, columns, channels = inputs.shape
-        finer = ops.pad(inputs[:, :, None, :, None], ((0, 0), (0, 0), (0, size - 1), (0, 0), (0, size - 1), (0, 0)))
-        return super().call(ops.reshape(finer, (-1, rows * size, columns * size, channels)))
+        zeros, rest = (0, self.finer - 1), (0, 0)
+        return super().call(self._joined(ops.pad(inputs[:, :, None, :, None], (rest, rest, zeros, rest, zeros, rest))))
 
     @staticmethod
     def _values(input_shape):
