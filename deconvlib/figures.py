@@ -5,31 +5,30 @@ panels draw on worker threads, and pyplot's current figure belongs to all thread
 (n, height, width, channels), uint8 or floats in [0, 1], of 1 or 3 channels.
 """
 
+import io
 from pathlib import Path
 
+import matplotlib.figure
 import matplotlib.style
 import numpy as np
-from matplotlib.figure import Figure
 
 STYLE = Path(__file__).with_name("deconv.mplstyle")
-
-
 WIDTH = 9.0  # inches; the width of a notebook's text
-
-
 SCALING = "Projections: gray is zero, each scaled by its own largest magnitude."
 
 
 def use_style():
-    """Use the project's style for every figure that follows, and show figures as PNG in a notebook."""
+    """Use the project's style for every figure that follows."""
     matplotlib.style.use(STYLE)
-    try:
-        from IPython import get_ipython
-        from matplotlib_inline.backend_inline import set_matplotlib_formats
-    except ImportError:  # without IPython nothing shows figures by itself
-        return
-    if get_ipython() is not None:
-        set_matplotlib_formats("png")
+
+
+class Figure(matplotlib.figure.Figure):
+    """A figure that a notebook shows: IPython knows how only where pyplot was imported."""
+
+    def _repr_png_(self):
+        drawn = io.BytesIO()
+        self.savefig(drawn, format="png", dpi="figure", bbox_inches="tight")
+        return drawn.getvalue()
 
 
 def image_sheet(images, titles=None, columns=10, caption=None):
@@ -127,8 +126,9 @@ def mosaic(tiles, gap):
     return tiles.transpose(0, 2, 1, 3, 4).reshape(rows * height, columns * width, channels)[:-gap, :-gap]
 
 
-def figure(height):
-    return Figure(figsize=(WIDTH, height), layout="constrained")
+def figure(height, width=WIDTH):
+    """An empty figure; inches."""
+    return Figure(figsize=(width, height), layout="constrained")
 
 
 def one(height):

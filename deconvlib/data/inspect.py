@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from deconvlib import figures
@@ -74,10 +73,7 @@ def class_sheet(images, labels, class_names, per_class=10, seed=0):
     sheet = np.stack(blocks)
     height, width = images.shape[1:3]
     # smaller than the text: a sheet of photographs at full width is a megabyte
-    fig = Figure(
-        figsize=(0.7 * figures.WIDTH, 0.62 * figures.WIDTH * len(class_names) * height / (per_class * width)),
-        layout="constrained",
-    )
+    fig = figures.figure(0.62 * figures.WIDTH * len(class_names) * height / (per_class * width), 0.7 * figures.WIDTH)
     ax = fig.subplots()
     ax.imshow(figures.mosaic(sheet, gap=1))
     ax.set_yticks(np.arange(len(class_names)) * (height + 1) + height / 2, class_names)

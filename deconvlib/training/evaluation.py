@@ -1,11 +1,9 @@
 """What a trained model gives, what it gets right and wrong, and the figures of it."""
 
-import functools
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 from sklearn.metrics import confusion_matrix
 
 from deconvlib import backend, figures
@@ -13,14 +11,16 @@ from deconvlib.backend import keras
 from deconvlib.data import inspect
 from deconvlib.data.dataset import Dataset
 from deconvlib.deconvnet import graph
-from deconvlib.training import fit
+from deconvlib.training.fit import Batches
+
+BATCH = 250  # images
 
 
-def predict(model: keras.Model, *inputs: np.ndarray, batch_size: int = 250) -> np.ndarray:
+def predict(model: keras.Model, *inputs: np.ndarray) -> np.ndarray:
     """What `model` gives for `inputs`, float arrays of one length, one for each of its inputs, in batches."""
     run = graph.kept(_forward, model, *(array.shape[1:] for array in inputs))
-    starts = range(0, len(inputs[0]), batch_size)
-    return np.concatenate([run(*(x[start : start + batch_size] for x in inputs))[0] for start in starts])
+    starts = range(0, len(inputs[0]), BATCH)
+    return np.concatenate([run(*(x[start : start + BATCH] for x in inputs))[0] for start in starts])
 
 
 def turned(images: np.ndarray, number: int) -> np.ndarray:
@@ -47,6 +47,7 @@ def mean_of_views(run, images: np.ndarray, numbers=range(8)) -> np.ndarray:
 
 
 def _forward(model, *shapes):
+    # not model.predict: of many small models TensorFlow would warn that each has a program of its own
     return backend.compiled(lambda *parts: model(parts if len(parts) > 1 else parts[0], training=False), model, *shapes)
 
 
@@ -64,7 +65,7 @@ class Evaluation(NamedTuple):
     mistakes: np.ndarray  # numbers of the wrong images, most confident first
 
 
-def evaluate(model: keras.Model, dataset: Dataset, batch_size: int = 500, mirrored: bool = False) -> Evaluation:
+def evaluate(model: keras.Model, dataset: Dataset, mirrored: bool = False) -> Evaluation:
     """How `model` does on the test images of `dataset`. Raises ValueError where its classes are not the dataset's.
 
     mirrored: each image's probabilities are the mean of its own and its mirror image's. Calibration as in Guo et al.
@@ -72,12 +73,10 @@ def evaluate(model: keras.Model, dataset: Dataset, batch_size: int = 500, mirror
     """
     if model.output_shape[-1] != dataset.num_classes:
         raise ValueError(f"the model has {model.output_shape[-1]} classes, {dataset.name} has {dataset.num_classes}")
-    # not model.predict: of many small models TensorFlow would warn that each has a program of its own
-    predict = backend.compiled(functools.partial(model, training=False), model, dataset.image_shape)
-    batches = fit.Batches(dataset.x_test, dataset.y_test, batch_size)
+    batches = Batches(dataset.x_test, dataset.y_test, BATCH)
     looks = (slice(None), np.s_[:, :, ::-1]) if mirrored else (slice(None),)
-    numbers = range(len(batches))
-    probabilities = np.concatenate([np.mean([predict(batches[n][0][look])[0] for look in looks], axis=0) for n in numbers])
+    images = (batches[n][0] for n in range(len(batches)))
+    probabilities = np.concatenate([np.mean([predict(model, part[look]) for look in looks], axis=0) for part in images])
     predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
     right = predicted == dataset.y_test
     confusion = confusion_matrix(dataset.y_test, predicted, labels=range(dataset.num_classes))
@@ -106,7 +105,7 @@ def confusion(matrix, class_names):
     total = matrix.sum(axis=1, keepdims=True)
     percent = 100 * matrix / np.maximum(total, 1)
     size = min(0.42 * len(class_names) + 1.6, figures.WIDTH)
-    fig = Figure(figsize=(size + 0.8, size), layout="constrained")
+    fig = figures.figure(size, size + 0.8)
     ax = fig.subplots()
     image = ax.imshow(percent, cmap="Blues", vmin=0, vmax=100)
     if len(class_names) <= 20:
