@@ -29,6 +29,6 @@ def test_train_and_close_the_tab(panel, lab):
     page.get_by_text(re.compile(r"Python 3 \(ipykernel\) \| Idle")).wait_for(timeout=90_000)
     page.locator(".jp-Notebook .jp-CodeCell").last.locator(".cm-content").click()
     page.keyboard.press("Control+A")
-    page.keyboard.type("trainer.stop(); print('stopped:', trainer.join(), trainer.runs, trainer.model.count_params() > 0)")
+    page.keyboard.type("trainer.stop(); print('stopped:', trainer.wait(), trainer.runs, trainer.model.count_params() > 0)")
     page.keyboard.press("Shift+Enter")
     page.locator(".jp-OutputArea-output", has_text="stopped: True 3 True").wait_for(timeout=60_000)

@@ -7,16 +7,13 @@ import sys
 import threading
 import tracemalloc
 
-import ipywidgets as widgets
 import nbformat
-import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
 from deconvlib import progress
-from deconvlib.backend import keras
-from deconvlib.lab import panels, run
+from deconvlib.lab import controls, panels, run
 
 
 def figure(text=""):
@@ -170,7 +167,7 @@ def test_a_click_is_told_in_the_coordinates_of_its_axes():
         return {"column": round(x)}
 
     panel = panels.explore(draw, column=(0, 10), clicked=clicked)
-    width, height = 4 * panels.DPI, 2 * panels.DPI
+    width, height = 4 * controls.DPI, 2 * controls.DPI
     panel.click(width * 0.4, height * 0.2)
     assert panel.wait() and panel.controls["column"].value == 8
     axes, x, y, values = clicks[0]
@@ -207,121 +204,6 @@ def test_a_thousand_moves_keep_no_memory():
     grown = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
     assert grown < 500_000  # bytes; 180,000 were measured, and the 900 figures would be tens of millions
-
-
-def test_controls_are_what_was_asked_for():
-    own = widgets.IntText(4)
-    panel = panels.explore(
-        lambda **_: figure(),
-        top_k=(1, 9),
-        units=(0, 64, 16),
-        rate=("log", 1e-5, 1.0),
-        own=own,
-        start={"units": 32, "rate": 1e-3},
-        about={"rate": "learning rate, 1 a step: the largest"},
-    )
-    assert panel.controls["top_k"].description == "top k" and panel.controls["own"] is own
-    assert panel.values == {"top_k": 1, "units": 32, "rate": pytest.approx(1e-3), "own": 4}
-    assert type(panel.values["units"]) is int
-    assert panel.controls["rate"].description == "learning rate, 1 a step"
-    assert panel.controls["rate"].tooltip == "the largest"
-    assert repr(panel) == "explore(top_k, units, rate, own)"
-
-
-def trainer(examine=None):
-    """A panel that trains a network of one dense layer on sixteen images of noise, a batch at a time."""
-    rng = np.random.default_rng(0)
-    images, labels = rng.random((16, 4, 4, 1), np.float32), rng.integers(2, size=16)
-
-    def fit(callback, epochs, learning_rate):
-        model = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Flatten(), keras.layers.Dense(2, "softmax")])
-        model.compile(keras.optimizers.SGD(learning_rate), "sparse_categorical_crossentropy", metrics=["accuracy"])
-        data = {"batch_size": 1, "validation_data": (images, labels), "verbose": 0}
-        history = model.fit(images, labels, epochs=epochs, callbacks=[callback], **data).history
-        return model, pd.DataFrame({"epoch": np.arange(len(history["loss"])) + 1, **history})
-
-    def draw(histories, examined):
-        drawn.append((list(histories), examined))
-        return figure(str(len(drawn)))
-
-    drawn = []
-    panel = panels.train(fit, draw, examine=examine, epochs=(1, 10_000), learning_rate=("log", 1e-4, 1.0))
-    return panel, drawn
-
-
-def wait_for(condition):
-    for _ in range(600):
-        if condition():
-            return True
-        threading.Event().wait(0.05)
-    return False
-
-
-def test_start_trains_in_the_background_and_keeps_model_and_history():
-    panel, drawn = trainer(examine=lambda model: model.count_params())
-    panel.controls["epochs"].value = 3
-    panel._buttons["Start"].click()
-    assert panel._buttons["Start"].disabled and not panel._buttons["Stop"].disabled
-    assert panel.join()
-    assert panel.model.count_params() == 34 and list(panel.histories) == ["run 1: epochs 3"]
-    assert len(panel.histories["run 1: epochs 3"]) == 3 and "done after" in panel._status.value
-    assert drawn[-1] == (["run 1: epochs 3"], 34)
-    assert not panel._buttons["Start"].disabled and panel._buttons["Stop"].disabled
-
-
-def test_pause_waits_and_stop_keeps_the_weights():
-    panel, _ = trainer()
-    panel.controls["epochs"].value = 10_000
-    panel.start()
-    assert wait_for(lambda: "left" in panel._status.value)
-    panel._buttons["Pause"].click()
-    assert wait_for(lambda: "paused" in panel._status.value) and panel._buttons["Pause"].description == "Go on"
-    share = panel._bar.value
-    threading.Event().wait(0.5)
-    assert panel._bar.value == share
-    panel._buttons["Pause"].click()
-    assert wait_for(lambda: panel._bar.value > share)
-    panel._buttons["Stop"].click()
-    assert panel.join() and "stopped" in panel._status.value
-    (history,) = panel.histories.values()
-    assert 1 <= len(history) < 10_000 and panel.model is not None and panel.error is None
-
-
-def test_two_starts_do_not_run_two_trainings():
-    panel, _ = trainer()
-    other, _ = trainer()
-    panel.controls["epochs"].value = 10_000
-    panel.start()
-    other.start()
-    assert "stop it first" in other._status.value and other._thread is None
-    panel.stop()
-    assert panel.join()
-    other.start()
-    assert other.join() and len(other.histories) == 1
-
-
-def test_runs_lie_over_each_other_and_can_be_chosen():
-    panel, drawn = trainer()
-    panel.start()
-    assert panel.join()
-    panel.controls["learning_rate"].value = 0.1
-    panel.start()
-    assert panel.join()
-    first, second = panel.histories
-    assert (first, second) == ("run 1", "run 2: learning_rate 0.1") and drawn[-1][0] == [first, second]
-    panel._shown.value = (second,)
-    assert panel.wait() and drawn[-1][0] == [second]
-
-
-def test_a_training_that_fails_says_so_and_the_next_one_runs():
-    panel, _ = trainer()
-    good, panel.fit = panel.fit, lambda callback, **values: 1 / 0
-    panel.start()
-    panel.join()
-    assert "division by zero" in panel._status.value and isinstance(panel.error, ZeroDivisionError)
-    panel.fit = good
-    panel.start()
-    assert panel.join() and panel.error is None
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,173 @@
+"""A panel that trains in the background, and what it hears from Keras meanwhile."""
+
+import functools
+import threading
+import time
+
+import ipywidgets as widgets
+import pandas as pd
+
+from deconvlib.backend import keras
+from deconvlib.lab.controls import Panel
+
+_training = threading.Lock()  # one training at a time in a kernel, whichever panel starts it
+
+
+class Trainer(Panel):
+    """Start, Pause and Stop over `fit(callback, **values)`; see `panels.train`. `model` is that of the newest run."""
+
+    def __init__(self, fit, draw, histories, examine, controls):
+        self.fit, self.draw, self.histories, self.examine = fit, draw, histories, examine
+        self.model, self.examined, self.runs = None, None, 0
+        self._thread = self._watch = None
+        self._buttons = {}
+        for label, icon, tooltip, clicked in (
+            ("Start", "play", "Train a new network with these settings", self.start),
+            ("Pause", "pause", "Wait; the same button goes on", self.pause),
+            ("Stop", "stop", "End here, and keep the weights", self.stop),
+        ):
+            button = widgets.Button(description=label, icon=icon, tooltip=tooltip, disabled=label != "Start")
+            button.on_click(lambda _button, clicked=clicked: clicked())
+            self._buttons[label] = button
+        self._shown = widgets.SelectMultiple(
+            options=list(histories), value=list(histories), rows=4, layout=widgets.Layout(width="auto"),
+            tooltip="Runs whose curves are drawn; several with Ctrl or Shift",
+        )  # fmt: skip
+        super().__init__(controls, draw(histories, None))
+        self._first = self.values
+        self._shown.observe(lambda _change: self._want(True), "value")
+
+    def _layout(self):
+        row = widgets.HBox([*self._buttons.values(), self._bar, self._status], layout=widgets.Layout(flex_flow="row wrap"))
+        return [self._controls_grid(), row, self._picture, widgets.Label("Runs to compare"), self._shown]
+
+    def __repr__(self):
+        return f"train({', '.join(self.controls)})"
+
+    def start(self):
+        """Train with the values of the controls, in the background. While a training is at work it says so, and no more."""
+        if not _training.acquire(blocking=False):
+            self._status.value = "A training is at work in this kernel: stop it first."
+            return
+        self.runs, values = self.runs + 1, self.values
+        first, now = (({name: _said(value) for name, value in some.items()}) for some in (self._first, values))
+        changed = ", ".join(f"{name} {said}" for name, said in now.items() if said != first[name])
+        name = f"run {self.runs}" + (f": {changed}" if changed else "")
+        self._watch = Watch(self._say, functools.partial(self._put, name), self._examine)
+        self.error, self._status.value = None, "building the network …"
+        self._at_work(True)
+        self._thread = threading.Thread(target=self._run, args=(self._watch, name, values), daemon=True)
+        self._thread.start()
+
+    def pause(self):
+        """Wait before the next batch; once more goes on."""
+        if self._watch:
+            self._buttons["Pause"].description = "Pause" if self._watch.pause() else "Go on"
+
+    def stop(self):
+        """End after the batch at work; the weights stay."""
+        if self._watch:
+            self._watch.stop()
+
+    def wait(self, timeout=60):
+        """Until the training has ended and all is drawn; False where that takes longer than `timeout` seconds."""
+        if self._thread:
+            self._thread.join(timeout)
+        return not (self._thread and self._thread.is_alive()) and super().wait(timeout)
+
+    def _at_work(self, working):
+        for label, button in self._buttons.items():
+            button.disabled = working == (label == "Start")
+        self._buttons["Pause"].description = "Pause"
+        self._bar.value, self._bar.layout.display = 0.0, None if working else "none"
+
+    def _run(self, watch, name, values):
+        try:
+            self.model, history = self.fit(watch, **values)
+            self._put(name, history)
+            self._status.value = f"{'stopped' if watch.stopped else 'done'} after {watch.spent():.0f} s"
+        except Exception as error:
+            self._fail(error)
+        self._at_work(False)
+        _training.release()
+
+    def _say(self, text, share=None):
+        self._status.value = text
+        if share is not None:
+            self._bar.value = share
+
+    def _examine(self, model):
+        if self.examine:
+            self.examined = self.examine(model)
+
+    def _put(self, name, history):
+        self.histories[name] = history
+        if name not in self._shown.options:
+            self._shown.options, self._shown.value = list(self.histories), (*self._shown.value, name)
+        self._want(True)
+
+    def _draw(self, _wanted):
+        every = dict(self.histories)  # a copy: the training puts its rows there meanwhile
+        chosen = {name: history for name, history in every.items() if name in self._shown.value}
+        self._show(self.draw(chosen, self.examined))
+
+
+class Watch(keras.callbacks.Callback):
+    """Tells how far Keras is, and Keras when to pause and when to stop.
+
+    say(text, share of all steps): five times a second. put(history): one row an epoch, the one at work included, once a
+    second. examine(model): before the `put` after each epoch.
+    """
+
+    def __init__(self, say, put, examine):
+        super().__init__()
+        self.say, self.put, self.examine, self.rows = say, put, examine, []
+        self.stopped, self._go = False, threading.Event()
+        self._go.set()
+        self.begun = self.told = self.drawn = time.perf_counter()
+        self.paused, self.epoch = 0.0, 0
+
+    def pause(self):
+        """Wait after the batch at work, or go on; whether it goes on now."""
+        (self._go.clear if self._go.is_set() else self._go.set)()
+        return self._go.is_set()
+
+    def stop(self):
+        """End after the batch at work, also out of a pause."""
+        self.stopped = True
+        self._go.set()
+
+    def spent(self):
+        """Seconds of training, without pauses."""
+        return time.perf_counter() - self.begun - self.paused
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        epochs = self.params["epochs"]
+        share = (self.epoch + (batch + 1) / self.params["steps"]) / epochs
+        if not self._go.is_set():
+            begun = time.perf_counter()
+            self.say(f"paused in epoch {self.epoch + 1} of {epochs}")
+            self._go.wait()
+            self.paused += time.perf_counter() - begun
+        self.model.stop_training |= self.stopped
+        now = time.perf_counter()
+        if now - self.told > 0.2:
+            self.told = now
+            self.say(f"epoch {self.epoch + 1} of {epochs}, about {self.spent() * (1 - share) / share:.0f} s left", share)
+        if now - self.drawn > 1 and self.rows:  # the first epoch has nothing yet that a line could begin at
+            self.drawn = now
+            row = {"epoch": share * epochs, "loss": logs["loss"], "accuracy": logs["accuracy"]}
+            self.put(pd.DataFrame([*self.rows, row]).astype(float))
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.rows.append({"epoch": epoch + 1, **logs})
+        self.examine(self.model)
+        self.put(pd.DataFrame(self.rows))
+
+
+def _said(value):
+    # a logarithmic slider's value is rounded in the browser to where its handle can stand
+    return f"{value:.2g}" if isinstance(value, float) else str(value)
