@@ -11,8 +11,8 @@ from PIL import Image
 from deconvlib import networks
 from deconvlib.lab import run
 
-ROOT = Path(__file__).parents[1]
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+FOLDER = Path(__file__).parents[1] / "notebooks"
+NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 
 # Not faster defaults: values that change what runs. A notebook without a line here fails.
 OTHERS = {
@@ -164,7 +164,7 @@ def test_reads_well(path):
     assert "parameters" in code[0].metadata.tags
     assert all("#" in line for line in code[0].source.splitlines()), "a parameter without its comment"
     assert len(cells) <= 38 and max(len(cell.source.splitlines()) for cell in code[1:]) <= 25
-    assert f'panels.check()\nreport.record(run_dir, "{path.stem}"' in code[-1].source
+    assert f'panels.check()\nrecord.save(run_dir, "{path.stem}"' in code[-1].source
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -190,7 +190,7 @@ def test_a_cell_that_is_not_compared_says_why(path):
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_runs_with_other_parameters(path, tmp_path, capfd):
-    assert run.run([path.stem], overrides=OTHERS[path.stem], out=tmp_path) == 0, capfd.readouterr().out
+    assert run.run([path.stem], overrides=OTHERS[path.stem], out=tmp_path, folder=FOLDER) == 0, capfd.readouterr().out
     assert (tmp_path / path.stem / "metrics.json").exists()
 
 
@@ -215,7 +215,7 @@ SMALL = {"number": "6", "channels": "2", "top": "2", "examined": "1", "compared"
 def test_the_audit_escapes_what_comes_from_outside(hostile, tmp_path, capfd):
     networks.classifier((24, 20, 3), 2, filters=(4, 8), decoder="transposed").save(tmp_path / "own.keras")
     given = SMALL | {"model_path": str(tmp_path / "own.keras"), "images": str(hostile)}
-    assert run.run(["09"], overrides=given, out=tmp_path / "out") == 0, capfd.readouterr().out
+    assert run.run(["09"], overrides=given, out=tmp_path / "out", folder=FOLDER) == 0, capfd.readouterr().out
     for page in ("09_your_model.html", "index.html"):
         text = (tmp_path / "out" / page).read_text(encoding="utf-8")
         assert "<img src=x" not in text and "<b>" not in text and "<i>.png" not in text
@@ -225,7 +225,7 @@ def test_the_audit_escapes_what_comes_from_outside(hostile, tmp_path, capfd):
 def test_the_audit_takes_a_fresh_mobilenet(hostile, tmp_path, capfd):
     """At 224 × 224, with 1000 classes where the images have two."""
     given = SMALL | {"model_path": "MobileNetV2", "images": str(hostile), "square": "112", "stride": "112"}
-    assert run.run(["09"], overrides=given, out=tmp_path) == 0, capfd.readouterr().out
+    assert run.run(["09"], overrides=given, out=tmp_path, folder=FOLDER) == 0, capfd.readouterr().out
     page = (tmp_path / "09_your_model.html").read_text(encoding="utf-8")
     assert "36 of 36 nonlinearities are covered" in page and "their labels are left aside" in page
 
@@ -243,5 +243,5 @@ def test_the_same_decoder_segments_images_of_the_users_own(tmp_path, capfd):
         Image.fromarray(mask).save(tmp_path / f"masks/{index}.png")
     given = OTHERS["07_restoration"] | {"damages": "['noise']", "no_skips": "['noise']", "judged": "noise"}
     given |= {"masks_dir": str(tmp_path), "segment_epochs": "8", "turned": "False"}
-    assert run.run(["07"], overrides=given, out=tmp_path / "out") == 0, capfd.readouterr().out
+    assert run.run(["07"], overrides=given, out=tmp_path / "out", folder=FOLDER) == 0, capfd.readouterr().out
     assert "255" in (tmp_path / "out" / "07_restoration.html").read_text(encoding="utf-8")

@@ -1,14 +1,10 @@
-"""HTML pages that need no network: a run of the series, a sweep, an executed notebook."""
+"""HTML pages that need no network: what all have in common, a run of the series, an executed notebook."""
 
 import base64
 import html
 import io
 from pathlib import Path
-from urllib.parse import quote
 
-import numpy as np
-
-from deconvlib import figures
 from deconvlib.lab import record
 
 PAGE = """<!doctype html>
@@ -42,9 +38,8 @@ def page(title: str, about: str, body: str) -> str:
 def index(out: Path, profile: str, runs: list[dict]) -> None:
     """Write <out>/index.html: each notebook's state, key figure and numbers, and what failed.
 
-    runs: one dict a notebook with name, title, status ("done", "kept", "earlier", "failed", "interrupted",
-    "running" or "waiting"),
-    seconds, and error (a text, or None). Everything is escaped; the page needs no network.
+    runs: one dict a notebook with name, title, status ("done", "kept", "earlier", "failed", "interrupted", "running" or
+    "waiting"), seconds, and error (a text, or None). Everything is escaped; the page needs no network.
     """
     sections, about = [], ""
     for run in runs:
@@ -55,29 +50,12 @@ def index(out: Path, profile: str, runs: list[dict]) -> None:
     record.write(out / "index.html", page(f"Series “{profile}”", about, "\n".join(sections)))
 
 
-def sweep(out: Path, table, figure) -> None:
-    """Write <out>/metrics.csv and index.html of a sweep: its figure, and a row a run. Everything is escaped.
-
-    table: a DataFrame with columns run, notebook, status and any others; a run's name links to its page, where there is
-    one. figure: a Figure, or None.
-    """
-    record.write(out / "metrics.csv", table.to_csv(index=False))
-    parts, lines = [], []
-    if figure:
-        drawn = io.BytesIO()
-        figure.savefig(drawn, dpi=110, format="png")
-        parts.append(f'<img src="data:image/png;base64,{base64.b64encode(drawn.getvalue()).decode()}" alt="each measure">')
-        parts.append('<p class="meta">Small: a run. Large: the mean of all runs of that value, with its 95 % t interval.</p>')
-    for row in table.astype(object).where(table.notna(), "").to_dict("records"):
-        cells = [html.escape(readable(value)) for value in row.values()]
-        pages = [f"{row['run']}/{row['notebook']}{suffix}" for suffix in (".html", ".failed.ipynb")]
-        if present := [page for page in pages if (out / page).exists()]:
-            cells[0] = f'<a href="{quote(present[0])}">{cells[0]}</a>'
-        lines.append(f'<tr class="{row["status"]}">' + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
-    heads = "".join(f"<th>{html.escape(name)}</th>" for name in table)
-    parts.append(f'<div class="wide"><table><tr>{heads}</tr>{"".join(lines)}</table></div>')
-    counts = ", ".join(f"{count} {status}" for status, count in table["status"].value_counts().items())
-    record.write(out / "index.html", page(f"Sweep “{out.name}”", f"{len(table)} runs: {counts}", "\n".join(parts)))
+def image(figure, alt: str) -> str:
+    """The figure as HTML that needs no file."""
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=110, format="png")
+    picture = base64.b64encode(drawn.getvalue()).decode()
+    return f'<img src="data:image/png;base64,{picture}" alt="{html.escape(alt, quote=True)}">'
 
 
 def _about(metrics):
@@ -108,13 +86,15 @@ def _section(out, run, metrics):
     return "<section>" + "\n".join(part for part in parts if part) + "</section>"
 
 
-def readable(value):
+def readable(value) -> str:
+    """Numbers with four digits."""
     if isinstance(value, list):
         return ", ".join(map(readable, value))
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def notebook(notebook, title):
+def notebook(notebook, title: str) -> str:
+    """An executed notebook as a page."""
     from nbconvert import HTMLExporter
     from traitlets.config import Config
 
@@ -122,32 +102,3 @@ def notebook(notebook, title):
     config = Config(HTMLExporter={"mathjax_url": "", "require_js_url": "", "jquery_url": "", "widget_renderer_url": ""})
     config.CoalesceStreamsPreprocessor.enabled = True
     return HTMLExporter(config=config).from_notebook_node(notebook, {"metadata": {"name": title}})[0]
-
-
-def sweep_figure(table, by, measures):
-    """Each of `measures` by the value of `by`: a faint dot a run, a filled one the mean with its 95 % t interval.
-
-    table: a row a run; by, measures: names of its columns, the measures' numbers, or None in a run that has none.
-    """
-    from scipy import stats  # half as long to import as all the rest of this module
-
-    columns = min(3, len(measures))
-    rows = -(-len(measures) // columns)
-    fig = figures.figure(2.4 * rows + 0.3)
-    axs = list(fig.subplots(rows, columns, squeeze=False).flat)
-    groups = list(dict.fromkeys(table[by]))
-    for ax, measure in zip(axs, measures, strict=False):
-        for place, group in enumerate(groups):
-            values = table.loc[table[by] == group, measure].dropna().to_numpy(float)
-            ax.plot(np.full(len(values), place - 0.12), values, ".", color="C0", alpha=0.5)
-            if len(values) > 1:
-                half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
-                ax.errorbar(place + 0.12, values.mean(), half, fmt="o", color="C1", markersize=4, capsize=2)
-        # names from outside: a $ in them is a $
-        ax.set_xticks(range(len(groups)), [str(group) for group in groups], parse_math=False)
-        ax.set_xlabel(by, parse_math=False)
-        ax.set_title(measure, parse_math=False)
-        ax.set_xlim(-0.6, len(groups) - 0.4)
-    for ax in axs[len(measures) :]:
-        ax.axis("off")
-    return fig

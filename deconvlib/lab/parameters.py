@@ -1,8 +1,9 @@
-"""What a notebook takes: its parameters read, profiles read, values checked, before anything runs."""
+"""Which notebooks there are and what they take: parameters and profiles read, values checked, before anything runs."""
 
 import ast
 import contextlib
 import json
+from pathlib import Path
 
 import yaml
 
@@ -13,23 +14,34 @@ class UserError(Exception):
     """Something that the user can mend, said in one line."""
 
 
+def series(folder: Path | None = None) -> list[Path]:
+    """The notebooks of `folder`; without it those of notebooks/ in the working directory, or of the working directory itself.
+
+    Raises UserError where there are none.
+    """
+    places = [place.resolve() for place in ([folder] if folder else [Path("notebooks"), Path()])]
+    for place in places:
+        if paths := sorted(place.glob("[0-9]*.ipynb")):
+            return paths
+    looked = " or ".join(map(str, places))
+    raise UserError(f"no notebook like 01_data.ipynb in {looked}; change to the folder that holds notebooks/, or copy it here")
+
+
 def choose(paths, wanted):
     stems = [path.stem for path in paths]
-    if not paths:
-        raise UserError("there are no notebooks here")
     unknown = [name for name in wanted if not any(stem.startswith(name) for stem in stems)]
     if unknown:
         raise UserError(f"notebook {checks.not_known(unknown[0], stems)}")
     return [path for path in paths if not wanted or any(path.stem.startswith(name) for name in wanted)]
 
 
-def read_profile(folder, profile):
-    """{notebook's stem, or "all": {parameter: value}}; its names are checked against every notebook there is."""
-    path = folder / "profiles" / f"{profile}.yaml"
+def read_profile(series, profile):
+    """{notebook's stem, or "all": {parameter: value}}; its names are checked against every notebook of the series."""
+    path = series[0].parent / "profiles" / f"{profile}.yaml"
     if not path.exists():
         raise UserError(f"profile {checks.not_known(profile, sorted(file.stem for file in path.parent.glob('*.yaml')))}")
     sections = read_yaml(path) or {}
-    defaults = {file.stem: read_defaults(file) for file in sorted(folder.glob("[0-9]*.ipynb"))}
+    defaults = {file.stem: read_defaults(file) for file in series}
     defaults["all"] = {name: None for known in defaults.values() for name in known}
     for notebook, values in sections.items():
         if notebook not in defaults:

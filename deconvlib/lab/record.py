@@ -94,14 +94,17 @@ def processor():
 
 
 def _commit():
-    """Short hash of the commit that ran, with a + where files differ from it; None outside a repository."""
-    git = ["git", "-C", str(Path(__file__).parent)]
+    """Short hash of the commit that ran, with a + where files differ from it; None where the library is in no repository."""
+    here = Path(__file__)
     try:
-        found = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True)
-        changed = subprocess.run([*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True)
+        for command in (
+            ("ls-files", "--error-unmatch", here.name),  # an installed library may lie in somebody else's repository
+            ("describe", "--always", "--exclude=*", "--dirty=+"),
+        ):
+            said = subprocess.run(["git", *command], cwd=here.parent, capture_output=True, text=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
         return None
-    return found.stdout.strip() + ("+" if changed.stdout else "")
+    return said.strip()
 
 
 def _plain(name, value):

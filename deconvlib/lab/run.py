@@ -14,9 +14,9 @@ import time
 from pathlib import Path
 
 from deconvlib.lab import pages, record
-from deconvlib.lab.parameters import UserError, checked_parameters, choose, read_profile
+from deconvlib.lab.parameters import UserError, checked_parameters, choose, read_profile, series
 
-ROOT = Path(__file__).parents[2]
+LIBRARY = Path(__file__).parents[1]
 
 
 def run(
@@ -25,31 +25,33 @@ def run(
     overrides: dict[str, str] | None = None,
     out: Path | None = None,
     fresh: bool = False,
-    folder: Path = ROOT / "notebooks",
+    folder: Path | None = None,
 ) -> int:
-    """Run the series, or the named part of it, into `out` (reports/<profile>); returns 0, or 1 where a notebook failed.
+    """Run the series, or the named part of it; returns 0, or 1 where a notebook failed.
 
-    notebooks: stems, or the beginning of one ("03"); none for all. profile: a file of `folder`/profiles. overrides:
-    {parameter: value as text}, for every chosen notebook that has it. A notebook that finished here before with the same
-    code, parameters and library is kept, as long as none before it ran anew; `fresh` keeps none. One that fails is marked,
-    its executed copy kept, and the next one runs.
+    notebooks: stems, or the beginning of one ("03"); none for all. profile: a file of profiles/ beside the notebooks.
+    overrides: {parameter: value as text}, for every chosen notebook that has it. out: of the results; reports/<profile>
+    beside the notebooks' folder where it is not given. folder: of the notebooks; where it is not given, `series` finds it.
+    A notebook that finished here before with the same code, parameters and library is kept, as long as none before it ran
+    anew; `fresh` keeps none. One that fails is marked, its executed copy kept, and the next one runs.
 
-    Raises UserError before anything runs: for an unknown notebook, profile or parameter, a value of another type than the
-    parameter's default, or an `out` in which another run is at work.
+    Raises UserError before anything runs: where there are no notebooks, for an unknown notebook, profile or parameter, a
+    value of another type than the parameter's default, or an `out` in which another run is at work.
     """
-    paths = choose(sorted(folder.glob("[0-9]*.ipynb")), notebooks)
-    out = Path(out or ROOT / "reports" / profile)
-    parameters = checked_parameters(paths, read_profile(folder, profile), overrides or {})
+    everything = series(folder)
+    paths, folder = choose(everything, notebooks), everything[0].parent
+    out = Path(out or folder.parent / "reports" / profile)
+    parameters = checked_parameters(paths, read_profile(everything, profile), overrides or {})
     for values in parameters.values():
         if "run_dir" in values:  # relative: no path of a machine goes into an executed notebook
             values["run_dir"] = os.path.relpath(out, folder)
     with alone(out):
-        return _run_all(paths, parameters, profile, out, fresh, sorted(folder.glob("[0-9]*.ipynb")))
+        return _run_all(everything, paths, parameters, profile, out, fresh)
 
 
-def _run_all(paths, parameters, profile, out, fresh, series):
+def _run_all(everything, paths, parameters, profile, out, fresh):
     runs, chosen = [], []
-    for path in series:
+    for path in everything:
         entry = {"name": path.stem, "title": _title(path), "status": "waiting", "seconds": None, "error": None}
         earlier = record.read(out / path.stem / "run.json")
         if path in paths:
@@ -182,7 +184,7 @@ def fingerprint(path, parameters):
     """A text that changes with the notebook's code, its parameters, the library and the backend."""
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
-    library = [file.read_text(encoding="utf-8") for file in sorted(Path(__file__).parents[1].rglob("*.py"))]
+    library = [file.read_text(encoding="utf-8") for file in sorted(LIBRARY.rglob("*.py"))]
     told = json.dumps([code, parameters, library, os.environ.get("KERAS_BACKEND", "tensorflow")], sort_keys=True)
     return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
 

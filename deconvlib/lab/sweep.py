@@ -33,9 +33,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from deconvlib import checks
-from deconvlib.lab import pages, record
-from deconvlib.lab.parameters import UserError, checked_parameters, choose, read_defaults, read_profile, read_yaml
-from deconvlib.lab.run import ROOT, alone, execute, fingerprint, fix_data_folder
+from deconvlib.lab import record, sweep_page
+from deconvlib.lab.parameters import UserError, checked_parameters, choose, read_defaults, read_profile, read_yaml, series
+from deconvlib.lab.run import alone, execute, fingerprint, fix_data_folder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Run:
     """One notebook with one choice of parameters.
 
     name: the folder's, from all parameters, so that it stays when the grid grows. parameters: {name: value}, all that the
-    notebook has but run_dir, which each attempt has its own of. key: batch.fingerprint of what a result depends on.
+    notebook has but run_dir, which each attempt has its own of. key: run.fingerprint of what a result depends on.
     """
 
     name: str
@@ -58,29 +58,32 @@ def sweep(
     workers: int | None = None,
     out: Path | None = None,
     failed: bool = False,
-    folder: Path = ROOT / "notebooks",
+    folder: Path | None = None,
 ) -> int:
-    """Run the grid into `out` (reports/<grid's name>); returns 0, or 1 where a run failed.
+    """Run the grid; returns 0, or 1 where a run failed.
 
     scheduler: address of a Dask scheduler, as tcp://host:8786; none for `workers` processes on this machine, one run each at
-    a time (one for every GPU, else for every two cores). Runs that are recorded here with the same code, parameters and
-    library are kept, also those that failed unless `failed`.
+    a time (one for every GPU, else for every two cores). out: of the results; reports/<grid's name> beside the notebooks'
+    folder where it is not given. folder: of the notebooks; where it is not given, `series` finds it. Runs that are recorded
+    here with the same code, parameters and library are kept, also those that failed unless `failed`.
 
-    Raises UserError before anything runs: for an unknown notebook, profile, parameter or type in the grid, a scheduler that
-    does not answer, an `out` in which another sweep is at work, or a missing package; later where the scheduler is lost.
+    Raises UserError before anything runs: where there are no notebooks, for an unknown notebook, profile, parameter or type
+    in the grid, a scheduler that does not answer, an `out` in which another sweep is at work, or a missing package; later
+    where the scheduler is lost.
     """
-    runs, varied = expand(Path(grid), folder.resolve())
+    notebooks = series(folder)
+    runs, varied = expand(Path(grid), notebooks)
     try:
         import distributed
     except ModuleNotFoundError:
-        raise UserError("a sweep needs Dask: pip install -c requirements.txt -e '.[cluster]'") from None
-    out = Path(out or ROOT / "reports" / Path(grid).stem).resolve()
+        raise UserError("a sweep needs Dask: pip install 'deconvlib[cluster]'") from None
+    out = Path(out or notebooks[0].parents[1] / "reports" / Path(grid).stem).resolve()
     with alone(out), contextlib.ExitStack() as stack:
         states = {run.name: recorded(out, run) for run in runs}
         for name in [name for name, state in states.items() if failed and state.get("status") == "failed"]:
             shutil.rmtree(out / name)
             states[name] = {}
-        _publish(out, runs, varied, states)
+        sweep_page.write(out, runs, varied, states)
         if waiting := [run for run in runs if not states[run.name]]:
             client = _connect(stack, scheduler, workers)
             present = len(client.scheduler_info(n_workers=-1)["workers"])
@@ -95,14 +98,14 @@ def sweep(
                     bar.update()
                     if state["error"]:
                         bar.write(f"{futures[future].name}: FAILED\n  {state['error']}")
-                _publish(out, runs, varied, states)
+                sweep_page.write(out, runs, varied, states)
         for orphan in out.glob("*.part"):
             shutil.rmtree(orphan, ignore_errors=True)
     print(f"report: {out / 'index.html'}", flush=True)
     return int(any(state["status"] != "done" for state in states.values()))
 
 
-def expand(grid: Path, folder: Path) -> tuple[list[Run], list[str]]:
+def expand(grid: Path, notebooks: list[Path]) -> tuple[list[Run], list[str]]:
     """The grid's runs, each once, and the names of the parameters that differ among them, the grid's own first.
 
     Raises UserError for what is unknown, of another type than the parameter's default, or not of a grid's form.
@@ -118,10 +121,10 @@ def expand(grid: Path, folder: Path) -> tuple[list[Run], list[str]]:
         for name in block:
             if name not in (known := ["notebook", "profile", "parameters", "grid"]):
                 raise UserError(f"{grid.name}: {checks.not_known(name, known)}")
-        paths = choose(sorted(folder.glob("[0-9]*.ipynb")), [str(block["notebook"])])
+        paths = choose(notebooks, [str(block["notebook"])])
         if len(paths) > 1:
             raise UserError(f"{grid.name}: notebook {block['notebook']!r} may be {', '.join(path.stem for path in paths)}")
-        sections = read_profile(folder, block["profile"]) if block.get("profile") else {}
+        sections = read_profile(notebooks, block["profile"]) if block.get("profile") else {}
         fixed, choices = block.get("parameters") or {}, block.get("grid") or {}
         if not isinstance(fixed, dict):
             raise UserError(f"{grid.name}: parameters must be {{name: value}}, not {fixed!r}")
@@ -243,35 +246,3 @@ def _gpus():
     except OSError:
         return []
     return [str(index) for index, _ in enumerate(line for line in listed.splitlines() if line.startswith("GPU "))]
-
-
-def _publish(out, runs, varied, states):
-    """Write metrics.csv and index.html of what is recorded so far."""
-    import pandas as pd
-
-    from deconvlib import figures as plots
-
-    found = {run.name: record.read(out / run.name / run.path.stem / "metrics.json") for run in runs if states[run.name]}
-    metrics = {name: values.get("metrics", {}) for name, values in found.items()}
-    taken = {"run", "notebook", "status", "seconds", "hardware", "error", *varied}
-    columns = {name: f"{name} (measured)" if name in taken else name for values in metrics.values() for name in values}
-    rows = []
-    for run in runs:
-        state, measured = states[run.name], metrics.get(run.name, {})
-        row = {"run": run.name, "notebook": run.path.stem}
-        row |= {name: _cell(run.parameters[name]) if name in run.parameters else None for name in varied}
-        row |= {column: _cell(measured[name]) if name in measured else None for name, column in columns.items()}
-        row |= {"status": state.get("status", "waiting"), "seconds": state.get("seconds")}
-        row |= {"hardware": ", ".join(f"{value} {name}" for name, value in state.get("hardware", {}).items())}
-        rows.append(row | {"error": state.get("error")})
-    table = pd.DataFrame(rows, dtype=object)
-    numbers = [column for name, column in columns.items() if name not in varied and _differ_as_numbers(table[column].dropna())]
-    pages.sweep(out, table, plots.sweep(table, varied[0], numbers) if varied and numbers else None)
-
-
-def _cell(value):
-    return value if isinstance(value, int | float | str) else json.dumps(value)
-
-
-def _differ_as_numbers(column):
-    return column.nunique() > 1 and all(isinstance(value, int | float) and not isinstance(value, bool) for value in column)

@@ -14,10 +14,11 @@ import pandas as pd
 import psutil
 import pytest
 import yaml
-from test_run import notebook
+from small_notebooks import notebook
 
-from deconvlib.lab import parameters, record, run, sweep
+from deconvlib.lab import parameters, record, sweep
 
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 PARAMETERS = 'seed = 0\nrate = 0.5\nname = "x"\npause = 0.0\nbroken = False\nlog = ""\nrun_dir = "."'
 WORK = """
 import json, os, time
@@ -62,7 +63,7 @@ def metrics(out):
 
 def test_a_grid_is_every_combination_over_the_profile_and_the_fixed_values(folder, tmp_path):
     grid = written(tmp_path, block({"name": ["a", "b"], "seed": [1, 2]}, pause=1), {"notebook": "02"})
-    runs, varied = sweep.expand(grid, folder)
+    runs, varied = sweep.expand(grid, parameters.series(folder))
     chosen = [(run.parameters.get("name"), run.parameters.get("seed")) for run in runs]
     assert chosen == [("a", 1), ("a", 2), ("b", 1), ("b", 2), (None, None)]
     assert runs[0].parameters == {"seed": 1, "rate": 2.0, "name": "a", "pause": 1.0, "broken": False, "log": ""}
@@ -71,20 +72,21 @@ def test_a_grid_is_every_combination_over_the_profile_and_the_fixed_values(folde
 
 
 def test_a_run_keeps_its_name_when_the_grid_grows_and_is_there_once(folder, tmp_path):
-    few = {run.name for run in sweep.expand(written(tmp_path, block({"seed": [0, 1]})), folder)[0]}
+    few = {run.name for run in sweep.expand(written(tmp_path, block({"seed": [0, 1]})), parameters.series(folder))[0]}
     more, varied = sweep.expand(
-        written(tmp_path, block({"name": ["x", "y"], "seed": [0, 1, 2]}), block({"seed": [0, 1]})), folder
+        written(tmp_path, block({"name": ["x", "y"], "seed": [0, 1, 2]}), block({"seed": [0, 1]})),
+        parameters.series(folder),
     )
     assert few < {run.name for run in more} and len(more) == 6 and varied == ["name", "seed"]
     assert all(run.name.startswith("01_one-") and run.name.isascii() for run in more)
-    other = sweep.expand(written(tmp_path, block({"seed": [0, 1]}, rate=3.0)), folder)[0]
+    other = sweep.expand(written(tmp_path, block({"seed": [0, 1]}, rate=3.0)), parameters.series(folder))[0]
     assert not few & {run.name for run in other}
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"notebook": "03"}, "notebook '03' is not known. Known: 01_one, 02_two"),
+        ({"notebook": "03"}, "notebook '03' is not known. Known: '01_one', '02_two'"),
         ({"notebook": "0"}, "notebook '0' may be 01_one, 02_two"),
         ({"profile": "quik"}, "profile 'quik' is not known; did you mean 'quick'"),
         ({"parameters": {"sed": 1}}, "parameter 'sed' is not known; did you mean 'seed'"),
@@ -122,9 +124,9 @@ def test_refuses_what_is_no_grid(folder, tmp_path, text, said):
         sweep.sweep(tmp_path / "grid.yaml", out=tmp_path / "out", folder=folder)
 
 
-@pytest.mark.parametrize("grid", sorted((run.ROOT / "notebooks/grids").glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("grid", sorted((NOTEBOOKS / "grids").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_committed_grid_is_valid(grid):
-    runs, varied = sweep.expand(grid, run.ROOT / "notebooks")
+    runs, varied = sweep.expand(grid, parameters.series(NOTEBOOKS))
     assert len(runs) > 1 and varied
 
 
@@ -153,7 +155,7 @@ def test_gpus_are_counted_without_a_backend(monkeypatch):
 
 def test_each_local_worker_has_one_gpu_and_its_share_of_the_cores(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
-    monkeypatch.setattr(sweep.report, "cores", lambda: 6)
+    monkeypatch.setattr(sweep.record, "cores", lambda: 6)
     monkeypatch.setattr("distributed.SpecCluster", lambda workers, **_: workers)
     envs = [spec["options"]["env"] for spec in sweep._local(None).values()]
     assert [env["CUDA_VISIBLE_DEVICES"] for env in envs] == ["4", "7"]
@@ -163,16 +165,16 @@ def test_each_local_worker_has_one_gpu_and_its_share_of_the_cores(monkeypatch):
 
 
 def command(folder, grid, out, *arguments):
-    """The command line on these notebooks, as a user's shell starts it: in a process group of its own."""
+    """The command line beside these notebooks, as a user's shell starts it: in a process group of its own."""
     code = (
-        "import signal, sys; from pathlib import Path; from deconvlib import __main__; from deconvlib.lab import sweep\n"
+        "import signal, sys; from deconvlib import __main__\n"
         "if __name__ == '__main__':\n"
-        "    signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # as in test_batch
-        f"    sweep.sweep.__defaults__ = (*sweep.sweep.__defaults__[:-1], Path({str(folder)!r}))\n"
+        "    signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # as in test_run
         "    sys.exit(__main__.main())\n"
     )
     return subprocess.Popen(
         [sys.executable, "-u", "-c", code, "sweep", str(grid), "--out", str(out), *arguments],
+        cwd=folder.parent,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -240,7 +242,7 @@ def test_a_killed_worker_and_a_killed_sweep_lose_nothing_and_repeat_nothing(loca
 
 
 def test_leaves_a_table_a_page_and_a_folder_for_each_run(folder, local):
-    out, runs = local.out, sweep.expand(local.grid, folder)[0]
+    out, runs = local.out, sweep.expand(local.grid, parameters.series(folder))[0]
     table = pd.read_csv(out / "metrics.csv")
     assert list(table.columns[:6]) == ["run", "notebook", "name", "seed", "score", "seed (measured)"]
     assert list(table["run"]) == [run.name for run in runs]
@@ -264,7 +266,7 @@ def test_keeps_what_is_recorded_and_runs_what_is_new(folder, local, tmp_path, ca
     assert sweep.sweep(local.grid, out=out, folder=folder) == 0
     assert len(began(local.place)) == begun and (out / "metrics.csv").read_text() == table
     grid = written(tmp_path, block(TWELVE | {"name": ["x", "xy", "xyz", "0"]}, log=str(local.place / "log"), pause=1))
-    runs = sweep.expand(grid, folder)[0]
+    runs = sweep.expand(grid, parameters.series(folder))[0]
     assert [bool(sweep.recorded(out, run)) for run in runs] == [True] * 12 + [False] * 4
     (out / runs[0].name / "run.json").write_text("{}")  # of other code, or broken
     grid = written(tmp_path, block(TWELVE, log=str(local.place / "log"), pause=1))
