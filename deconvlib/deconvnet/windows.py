@@ -220,18 +220,26 @@ def gather(arrays: np.ndarray, numbers: np.ndarray, corner: np.ndarray, size: tu
     arrays: (m, height, width, channels), in memory or mapped from a file; numbers: integers (n,); corner: rows and
     columns, integers (n, 2), which may lie outside.
     """
-    sides, strides = np.array(arrays.shape[1:3]), arrays.strides
-    low, high = np.clip(-corner, 0, size), np.clip(sides - corner, 0, size)  # of the part, what the array has
-    parts = np.zeros((len(numbers), *size, arrays.shape[3]), arrays.dtype)
-    # units that reach equally far over the border together: one copy of many blocks
-    reaches, alike = np.unique(np.concatenate([low, high], axis=1), axis=0, return_inverse=True)
-    for index, (top, left, bottom, right) in enumerate(reaches):
-        if top >= bottom or left >= right:
-            continue
-        units = slice(None) if len(reaches) == 1 else np.flatnonzero(alike.ravel() == index)
-        height, width = bottom - top, right - left
-        shape = (len(arrays), *(sides - (height, width) + 1), height, width, arrays.shape[3])
-        every = np.lib.stride_tricks.as_strided(arrays, shape, (*strides[:3], *strides[1:]), writeable=False)
-        row, column = (corner[units] + (top, left)).T
-        parts[units, top:bottom, left:right] = every[numbers[units], row, column]
-    return parts
+    count, height, width, channels = arrays.shape
+    if arrays.strides[2:] != (channels * arrays.itemsize, arrays.itemsize):
+        arrays = np.ascontiguousarray(arrays)  # so that a row of a part is one block: five times as fast
+    rows = corner[:, 0, None] + np.arange(size[0])
+    outside, rows = (rows < 0) | (rows >= height), np.clip(rows, 0, height - 1)
+    left, right = np.clip(-corner[:, 1], 0, size[1]), np.clip(width - corner[:, 1], 0, size[1])
+    parts = np.zeros((len(numbers), size[0], size[1] * channels), arrays.dtype)
+    # units that reach equally far over the sides together
+    for reach in np.unique(left * (size[1] + 1) + right):
+        begin, end = divmod(int(reach), size[1] + 1)
+        if begin < end:
+            every = np.lib.stride_tricks.as_strided(  # each place from which on a row of the array has such a block
+                arrays,
+                (count, height, width - (end - begin) + 1, (end - begin) * channels),
+                arrays.strides,
+                writeable=False,
+            )
+            units = np.flatnonzero((left == begin) & (right == end))
+            found = every[numbers[units, None], rows[units], corner[units, 1, None] + begin]
+            parts[units, :, begin * channels : end * channels] = found
+    if outside.any():
+        parts[outside] = 0
+    return parts.reshape(len(numbers), *size, channels)

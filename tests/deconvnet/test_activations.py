@@ -1,10 +1,11 @@
-"""The strongest units, against a sort of everything."""
+"""Layers read in batches give what the layers give; the strongest units are those of a full sort."""
 
 import numpy as np
 import pytest
 
 from deconvlib import deconvnet, networks
 from deconvlib.backend import keras
+from deconvlib.deconvnet import activations
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +43,27 @@ def test_images_may_lie_on_disk_or_come_in_batches(network, tmp_path):
     on_disk = np.load(tmp_path / "images.npy", mmap_mode="r")
     batches = (images[start : start + 7] for start in range(0, 40, 7))
     for given in (on_disk, batches):
-        for part, other in zip(expected, deconvnet.strongest(network, given, ["relu2"], k=4)["relu2"], strict=True):
-            np.testing.assert_allclose(part, other, rtol=1e-5)
+        assert_same(deconvnet.strongest(network, given, ["relu2"], k=4)["relu2"], expected)
+
+
+def assert_same(units, others):
+    for part in ("image", "row", "column", "channel", "activation"):
+        np.testing.assert_allclose(getattr(units, part), getattr(others, part), rtol=1e-5)
+
+
+def test_of_one_layer_the_units_come_back_alone(network):
+    images = np.random.default_rng(0).integers(0, 256, (9, 16, 16, 3), np.uint8)
+    assert_same(deconvnet.strongest(network, images, "relu2"), deconvnet.strongest(network, images, ["relu2"], k=9)["relu2"])
+
+
+def test_units_are_indexed_as_an_array_is():
+    parts = np.arange(30).reshape(5, 2, 3)
+    units = deconvnet.Units(*parts)
+    assert_same(units[1], deconvnet.Units(*parts[:, 1]))
+    assert_same(units[:, :2], deconvnet.Units(*parts[:, :, :2]))
+    assert_same(units[[1, 0]], deconvnet.Units(*parts[:, [1, 0]]))
+    assert_same(units.ravel(), deconvnet.Units(*parts.reshape(5, 6)))
+    assert units[0, 1].row == parts[1, 0, 1]
 
 
 def test_layers_of_a_nested_model_and_of_images_of_any_size():
@@ -53,8 +73,7 @@ def test_layers_of_a_nested_model_and_of_images_of_any_size():
     outer = keras.Sequential([keras.Input((None, None, 3)), inner, keras.layers.ReLU(name="b")])
     images = np.random.default_rng(0).random((5, 12, 9, 3), dtype=np.float32)
     found = deconvnet.strongest(outer, images, ["b", "inner/a"], k=2)
-    for part, other in zip(found["b"], found["inner/a"], strict=True):
-        np.testing.assert_array_equal(part, other)
+    assert_same(found["b"], found["inner/a"])
     patches = deconvnet.project_units(outer, images, "inner/a", found["inner/a"])
     assert patches.projections.shape == (4, 2, 3, 3, 3) and patches.projections.any()
 
@@ -79,9 +98,72 @@ def test_refuses(network):
         deconvnet.strongest(network, np.zeros((3, 8, 8, 3)), ["relu1"], k=2)
     with pytest.raises(ValueError, match="5 strongest of 3 images"):
         deconvnet.strongest(network, iter([images]), ["relu1"], k=5)
-    with pytest.raises(ValueError, match="k must be 1 or more, not 0"):
+    with pytest.raises(ValueError, match="k must be a whole number of 1 or more, not 0"):
         deconvnet.strongest(network, images, ["relu1"], k=0)
     broken = images.astype(np.float32)
     broken[2] = np.nan
     with pytest.raises(ValueError, match="image 2 holds NaN"):
         deconvnet.strongest(network, iter([broken[:2], broken[2:]]), ["relu1"], k=1)
+
+
+# Layers read in batches
+
+RNG = np.random.default_rng(0)
+
+
+def nested():
+    inner = keras.Sequential([keras.Input((6, 6, 4)), keras.layers.Conv2D(3, 3, activation="relu", name="conv2")], name="inner")
+    images = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(4, 3, name="conv1")(images)
+    return keras.Model(images, keras.layers.Flatten(name="flat")(inner(x)))
+
+
+def test_reads_layers_of_nested_models_with_the_weights_of_the_moment():
+    model, images = nested(), RNG.random((5, 8, 8, 3)).astype(np.float32)
+    read = activations.reader(model, ["inner/conv2", "conv1"], activations.maps, (8, 8, 3))
+    for _ in range(2):
+        conv2, conv1 = read(images)
+        np.testing.assert_allclose(conv1, model.get_layer("conv1")(images), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(conv2.reshape(5, -1), model(images), rtol=1e-5, atol=1e-6)
+        model.set_weights([weight + 0.1 for weight in model.get_weights()])
+
+
+def test_computes_nothing_behind_the_last_layer():
+    """A model of several outputs has layers to read as well."""
+    model, images = nested(), RNG.random((2, 8, 8, 3)).astype(np.float32)
+    two = keras.Model(model.inputs, [model.layers[1].output, model.outputs[0]])
+    (conv1,) = activations.reader(two, ["conv1"], activations.maps, (8, 8, 3))(images)
+    np.testing.assert_allclose(conv1, model.get_layer("conv1")(images), rtol=1e-5, atol=1e-6)
+
+
+def test_is_compiled_once():
+    model = nested()
+    assert activations.reader(model, ["conv1"], activations.maps, (8, 8, 3)) is activations.reader(
+        model, ["conv1"], activations.maps, (8, 8, 3)
+    )
+
+
+def test_batches_hold_every_image_once(monkeypatch):
+    model, images = nested(), RNG.integers(0, 256, (11, 8, 8, 3), np.uint8)
+    monkeypatch.setattr(activations, "BATCH", 4)
+    starts, parts = zip(*activations.batches(model, images, ""), strict=True)
+    assert starts == (0, 4, 8)
+    np.testing.assert_array_equal(np.concatenate(parts), images.astype(np.float32) / 255)
+
+
+def test_a_batch_of_large_maps_is_small(monkeypatch):
+    model = nested()  # its largest map has 6 · 6 · 4 values of 4 bytes
+    monkeypatch.setattr(activations, "MEMORY", 6 * 6 * 4 * 4 * 3)
+    assert activations.batch_size(model, (8, 8, 3)) == 3
+    monkeypatch.setattr(activations, "MEMORY", 1)
+    assert activations.batch_size(model, (8, 8, 3)) == 1
+
+
+def test_reader_and_batches_refuse():
+    model = nested()
+    with pytest.raises(ValueError, match="'conv9' is not in this model"):
+        activations.reader(model, ["conv9"], activations.maps, (8, 8, 3))
+    images = np.zeros((activations.BATCH + 3, 8, 8, 3), np.float32)
+    images[-1] = np.nan
+    with pytest.raises(ValueError, match=f"image {len(images) - 1} holds NaN"):
+        list(activations.batches(model, images, ""))

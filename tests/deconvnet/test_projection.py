@@ -2,12 +2,14 @@
 
 import subprocess
 import sys
+from unittest import mock
 
 import numpy as np
 import pytest
 
 from deconvlib import backend, deconvnet, networks
 from deconvlib.backend import keras
+from deconvlib.deconvnet import graph
 
 
 def network(*layers, shape=(8, 8, 2)):
@@ -140,8 +142,7 @@ def test_what_was_compiled_goes_with_the_model():
     program = """
 import gc, weakref
 import numpy as np
-
-
+from deconvlib import deconvnet, networks
 model = networks.classifier((16, 16, 3), 4, filters=(6,))
 deconvnet.project(model, np.zeros((1, 16, 16, 3)), "conv1", 0)
 gone = weakref.ref(model)
@@ -248,7 +249,9 @@ def test_refuses(arguments, said):
 )
 def test_refuses_units_that_are_not_there(changed, said):
     model = networks.classifier((16, 16, 3), 4, filters=(6, 8))
-    units = {name: np.array([0]) for name in deconvnet.Units._fields} | {name: np.array(v) for name, v in changed.items()}
+    units = {name: np.array([0]) for name in ("image", "row", "column", "channel", "activation")} | {
+        name: np.array(v) for name, v in changed.items()
+    }
     with pytest.raises(ValueError, match=said):
         deconvnet.project_units(model, np.zeros((3, 16, 16, 3), np.uint8), "conv2", deconvnet.Units(**units))
 
@@ -260,3 +263,62 @@ def test_refuses_a_model_without_a_graph():
 
     with pytest.raises(TypeError, match="without a graph"):
         deconvnet.coverage(Own(), "conv1")
+
+
+def test_a_unit_may_start_with_another_signal_than_its_activation():
+    """Without a rectifier behind the unit its projection is linear in the signal, of either sign by the gradient rule."""
+    model = networks.classifier((16, 16, 3), 4, filters=(6, 8))
+    images = np.random.default_rng(0).integers(0, 256, (9, 16, 16, 3), np.uint8)
+    for layer in ("conv2", "softmax"):  # in windows, and from the whole image
+        units = deconvnet.strongest(model, images, layer, k=2)
+        values = units.activation
+        if layer == "softmax":
+            logits = keras.Model(model.input, model.get_layer("logits").output)(deconvnet.inputs.as_input(model, images))
+            values = keras.ops.convert_to_numpy(logits)[units.image, units.channel]
+        own, one, less = (
+            deconvnet.project_units(model, images, layer, units, "gradient", signal=signal).projections
+            for signal in (None, 1.0, -2.0)
+        )
+        scale = np.abs(one).max()
+        np.testing.assert_allclose(own, one * values[..., None, None, None], atol=1e-5 * scale * np.abs(values).max())
+        np.testing.assert_allclose(less, -2 * one, atol=1e-5 * scale)
+
+
+def test_plans_are_made_once_and_anew_for_another_activation():
+    model = networks.classifier((16, 16, 3), 4, filters=(6, 8))
+    image = np.random.default_rng(0).random((1, 16, 16, 3), dtype=np.float32)
+    unit = deconvnet.strongest(model, image, "conv2", k=1)[:1]
+    with mock.patch.object(backend, "compiled", side_effect=backend.compiled) as compiled:
+        first, again = (deconvnet.project_units(model, image, "conv2", unit).projections for _ in range(2))
+        assert compiled.call_count == 1
+        np.testing.assert_array_equal(first, again)
+        model.get_layer("conv1").activation = keras.activations.tanh
+        with pytest.raises(ValueError, match="'conv1' applies tanh"):
+            deconvnet.project_units(model, image, "conv2", unit)
+
+
+def test_what_is_kept_for_a_model_is_bounded():
+    model = networks.classifier((16, 16, 3), 4, filters=(6,))
+    made = []
+
+    def make(model, number):
+        made.append(number)
+        return number
+
+    for number in range(graph.KEPT + 1):
+        graph.kept(make, model, number)
+        graph.kept(make, model, 1)
+    assert len(made) == graph.KEPT + 1  # what is used stays
+    graph.kept(make, model, 0)
+    assert made[-1] == 0 and len(made) == graph.KEPT + 2  # what was used least lately is gone
+
+
+def test_a_sequential_model_that_has_grown_is_planned_anew():
+    model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Conv2D(2, 3, activation="relu", name="conv1")])
+    images = np.random.default_rng(0).random((1, 8, 8, 1), dtype=np.float32)
+    assert list(deconvnet.coverage(model, "conv1")["layer"]) == ["conv1"]
+    deconvnet.project(model, images, "conv1", 0)
+    model.pop()
+    model.add(keras.layers.Conv2D(3, 5, activation="relu", name="conv1"))
+    assert deconvnet.strongest(model, images, "conv1", k=1).channel.shape == (3, 1)
+    assert deconvnet.project(model, images, "conv1", 2).shape == (1, 8, 8, 1)

@@ -261,8 +261,8 @@ REFUSED = {  # a call without a rule, and the name under which it is refused
     "PReLU": (keras.layers.PReLU(), "PReLU"),
     "threshold": (keras.layers.ReLU(threshold=1.0), "relu"),
     "a function of the user's": (keras.layers.Activation(lambda x: keras.ops.relu(x) ** 2), "<lambda>"),
-    "a layer of the user's": (Doubling(), "test_rules.Doubling"),
-    "a layer of a known name": (type("Conv2D", (Doubling,), {})(), "test_rules.Conv2D"),
+    "a layer of the user's": (Doubling(), f"{__name__}.Doubling"),
+    "a layer of a known name": (type("Conv2D", (Doubling,), {})(), f"{__name__}.Conv2D"),
     "product of two maps": (lambda x: keras.layers.Multiply()([x, x + 1]), "Multiply"),
     "maximum of two maps": (lambda x: keras.layers.Maximum()([x, x + 1]), "Maximum"),
 }
@@ -332,7 +332,7 @@ def test_mixed_precision():
     assert np.linalg.norm(found - full) <= 0.02 * np.linalg.norm(full)
     units = deconvnet.Units(np.zeros(4, int), np.arange(4), np.arange(4), np.arange(4), np.zeros(4))
     for together in (0, 4):  # from windows, and from whole maps
-        with mock.patch.object(deconvnet, "_together", lambda *_, together=together: together):
+        with mock.patch.object(deconvnet.projection._Engine, "together", lambda *_, together=together: together):
             full, found = (deconvnet.project_units(net, images, "relu2", units).projections for net in (model, half))
         assert found.dtype == np.float32
         assert 0 < np.linalg.norm(full) and np.linalg.norm(found - full) <= 0.02 * np.linalg.norm(full)

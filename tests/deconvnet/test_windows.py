@@ -7,22 +7,22 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from deconvlib import deconvnet, networks
+from deconvlib import backend, deconvnet, networks
 from deconvlib.backend import keras
+from deconvlib.deconvnet import projection, windows
 
 
 def whole(model, images, layer, units, rule):
     """Each unit's projection from its whole image, with the engine that `project` has."""
-    (rows, columns, channels), _ = deconvnet.projection._walk(model, layer, images.shape[1:3])
-    pull, _ = deconvnet.projection._whole(model, layer, rule, True, (), images.shape[1:3])
-    places = deconvnet.projection._one_hot(units.row * columns + units.column, rows * columns)
-    (found,) = pull(images[units.image], places, deconvnet.projection._one_hot(units.channel, channels))
+    engine = projection._Engine(model, layer, rule, True, (), True, images.shape[1:3])
+    places = projection._one_hot(units.row * engine.columns + units.column, engine.rows * engine.columns)
+    (found,) = engine.whole[0](images[units.image], places, projection._one_hot(units.channel, engine.channels))
     return found
 
 
 def some_units(model, images, layer, rng, count):
     """Units in the corners of the maps, and others anywhere."""
-    (rows, columns, channels), _ = deconvnet.projection._walk(model, layer, images.shape[1:3])
+    rows, columns, channels = (1, 1, *model.get_layer(layer).output.shape[1:])[-3:]
     row, column = rng.integers(rows, size=count), rng.integers(columns, size=count)
     row[:4], column[:4] = (0, 0, rows - 1, rows - 1), (0, columns - 1, 0, columns - 1)
     image, channel = rng.integers(len(images), size=count), rng.integers(channels, size=count)
@@ -87,6 +87,11 @@ def network(height, width, pieces):
     return keras.Model(entry, keras.layers.Conv2D(3, 2, padding="same", name="last")(x))
 
 
+class Uncompiled(backend.compiled):
+    def __init__(self, function, model, *shapes):
+        self.begin = lambda *arguments: function(*map(keras.ops.convert_to_tensor, arguments))
+
+
 @settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(
     st.integers(16, 30),
@@ -101,19 +106,23 @@ def test_over_random_networks(height, width, pieces, rule, together):
         model = network(height, width, pieces)
     except ValueError:  # the maps became too small
         assume(False)
-    assume(deconvnet.windows.plan(model, "last", (height, width)))
+    assume(windows.plan(model, "last", (height, width)))
     rng = np.random.default_rng(0)
     model.set_weights(
         [np.abs(rng.normal(size=w.shape)) if "variance" in w.name else rng.normal(size=w.shape) for w in model.weights]
     )
     images = rng.normal(size=(3, height, width, 2)).astype(np.float32)
-    with mock.patch.object(deconvnet, "_together", lambda *_: together):  # whatever would cost least
+    # each operation by itself, since to compile a network takes longer than to run it; shared or not, whatever costs least
+    with (
+        mock.patch.object(backend, "compiled", Uncompiled),
+        mock.patch.object(projection._Engine, "together", lambda *_: together),
+    ):
         assert_equal_to_the_whole(model, images, "last", rng, rule=rule)
 
 
 def test_computes_no_more_than_one_unit_needs():
     model = keras.applications.VGG16(weights=None, include_top=False, input_shape=(224, 224, 3))
-    plan = deconvnet.windows.plan(model, "block3_conv3", (224, 224))
+    plan = windows.plan(model, "block3_conv3", (224, 224))
     sides = {name: rows.size for name, (rows, _) in plan.holds.items()}
     # by hand: each 3 × 3 convolution adds 2, each pooling doubles
     assert sides == {
@@ -127,8 +136,8 @@ def test_whole_maps_are_shared_where_that_costs_less():
     model = keras.applications.VGG16(weights=None, include_top=False, input_shape=(224, 224, 3))
 
     def together(layer, units_of_each_image):
-        plan = deconvnet.windows.plan(model, layer, (224, 224))
-        return deconvnet.projection._together(model, layer, plan, (224, 224), np.repeat([3, 7], units_of_each_image))
+        engine = projection._Engine(model, layer, "deconvnet", True, (), True, (224, 224))
+        return engine.together(np.repeat([3, 7], units_of_each_image))
 
     assert together("block5_conv3", 8) > 1  # whose window is nearly the whole image
     assert together("block5_conv3", 1) == 0  # nothing to share
@@ -137,11 +146,11 @@ def test_whole_maps_are_shared_where_that_costs_less():
 
 def test_none_where_windows_gain_nothing_or_differ_between_units():
     model = networks.classifier((16, 16, 3), 4, filters=(6, 8), decoder="transposed", decoder_filters=(4,))
-    assert deconvnet.windows.plan(model, "conv2", (16, 16))
-    assert deconvnet.windows.plan(model, "logits", (16, 16)) is None
-    assert deconvnet.windows.plan(model, "deconv1", (16, 16)) is None
+    assert windows.plan(model, "conv2", (16, 16))
+    assert windows.plan(model, "logits", (16, 16)) is None
+    assert windows.plan(model, "deconv1", (16, 16)) is None
     deep = networks.classifier((16, 16, 3), 4, filters=(4, 4, 4), convolutions=3)
-    assert deconvnet.windows.plan(deep, "conv9", (16, 16)) is None
+    assert windows.plan(deep, "conv9", (16, 16)) is None
 
 
 @pytest.mark.parametrize("layer", ["deconv1", "logits"])
@@ -190,5 +199,33 @@ def test_network_deconvolution_in_a_window_is_that_of_the_whole(padding):
     # what its statistics are after a training, but at random
     model.set_weights([weight + 0.2 * rng.normal(size=weight.shape) for weight in model.get_weights()])
     images = rng.random((3, 20, 20, 3), np.float32)
-    assert deconvnet.windows.plan(model, "conv2", (20, 20)) is not None
+    assert windows.plan(model, "conv2", (20, 20)) is not None
     assert_equal_to_the_whole(model, images, "conv2", rng)
+
+
+def parts_by_hand(arrays, numbers, corner, size):
+    """Pixel by pixel."""
+    parts = np.zeros((len(numbers), *size, arrays.shape[3]), arrays.dtype)
+    for unit, row, column in np.ndindex(len(numbers), *size):
+        at = np.add(corner[unit], (row, column))
+        if (at >= 0).all() and (at < arrays.shape[1:3]).all():
+            parts[unit, row, column] = arrays[numbers[unit], *at]
+    return parts
+
+
+@pytest.mark.parametrize("size", [(3, 2), (5, 7), (9, 9)])
+def test_gathers_parts_wherever_they_lie(size, tmp_path):
+    rng = np.random.default_rng(0)
+    arrays = rng.integers(0, 256, (4, 5, 7, 2), np.uint8)
+    numbers, corner = rng.integers(4, size=60), rng.integers(-10, 11, (60, 2))
+    expected = parts_by_hand(arrays, numbers, corner, size)
+    np.save(tmp_path / "arrays.npy", arrays)
+    forms = {
+        "in memory": arrays,
+        "on disk": np.load(tmp_path / "arrays.npy", mmap_mode="r"),
+        "backwards": arrays[:, :, ::-1].copy()[:, :, ::-1],
+    }
+    for form, array in forms.items():
+        np.testing.assert_array_equal(windows.gather(array, numbers, corner, size), expected, form)
+    inside = np.zeros((60, 2), int)
+    np.testing.assert_array_equal(windows.gather(arrays, numbers, inside, (5, 7)), arrays[numbers])
