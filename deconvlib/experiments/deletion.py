@@ -1,19 +1,18 @@
-"""Whether the pixels that a map marks drive the class: deletion and insertion, Petsiuk et al. 2018."""
+"""Do the pixels that a map marks drive the class? Deletion and insertion of Petsiuk et al. 2018."""
 
 from typing import NamedTuple
 
 import numpy as np
-import scipy.ndimage
-import scipy.stats
+from scipy import ndimage
 
 from deconvlib import checks, figures
 from deconvlib.backend import keras
-from deconvlib.deconvnet import inputs
-from deconvlib.experiments import randomization, saliency
+from deconvlib.deconvnet import activations, inputs
+from deconvlib.experiments import occlusion, saliency, statistics
 
 
 class Curve(NamedTuple):
-    """A class' probability while pixels change, most salient first. n images.
+    """A class's probability while pixels change, most salient first. n images.
 
     share: (steps + 1,), of the pixels changed, 0 to 1; probability: (n, steps + 1); auc: (n,), the area under each
     image's curve, in [0, 1].
@@ -24,13 +23,11 @@ class Curve(NamedTuple):
     auc: np.ndarray
 
 
-def deletion(
-    model: keras.Model, images: np.ndarray, maps: np.ndarray, classes: np.ndarray, steps: int = 32, seed: int = 0
-) -> Curve:
+def deletion(model: keras.Model, images: np.ndarray, maps: np.ndarray, classes: np.ndarray, steps: int = 32) -> Curve:
     """The probability of each image's class as its most salient pixels turn to the image's mean colour.
 
-    The earlier it falls, the smaller the area under the curve, the better the map. maps: (n, height, width); classes:
-    integers (n,). Pixels of equal saliency go in random order, by `seed`: maps of one unit are zero over much of the image.
+    A better map lets it fall earlier: its area under the curve is smaller. maps: (n, height, width); classes: integers
+    (n,). Pixels of equal saliency go in random order, because maps of one unit are zero over much of the image. Takes
     n · (steps + 1) predictions, in batches. Petsiuk et al. 2018, section 4.1.
 
     Raises ValueError for maps that do not fit the images or hold NaN, a class that the model does not have, and outputs
@@ -38,23 +35,21 @@ def deletion(
     """
     images = inputs.as_input(model, images)
     mean = np.broadcast_to(images.mean(axis=(1, 2), keepdims=True), images.shape)
-    return _curve(model, images, mean, maps, classes, steps, seed)
+    return _curve(model, images, mean, maps, classes, steps)
 
 
-def insertion(
-    model: keras.Model, images: np.ndarray, maps: np.ndarray, classes: np.ndarray, steps: int = 32, seed: int = 0
-) -> Curve:
+def insertion(model: keras.Model, images: np.ndarray, maps: np.ndarray, classes: np.ndarray, steps: int = 32) -> Curve:
     """The probability of each image's class as its most salient pixels come back into a blurred image.
 
-    The earlier it rises, the larger the area under the curve, the better the map. The blur is Gaussian, its standard
-    deviation an eighth of the image's smaller side. The rest as for `deletion`.
+    A better map lets it rise earlier: its area under the curve is larger. The blur is Gaussian; its standard deviation is
+    an eighth of the image's smaller side. The rest as for `deletion`.
     """
     images = inputs.as_input(model, images)
     sigma = min(images.shape[1:3]) / 8
-    return _curve(model, scipy.ndimage.gaussian_filter(images, (0, sigma, sigma, 0)), images, maps, classes, steps, seed)
+    return _curve(model, ndimage.gaussian_filter(images, (0, sigma, sigma, 0)), images, maps, classes, steps)
 
 
-def _curve(model, begin, end, maps, classes, steps, seed):
+def _curve(model, begin, end, maps, classes, steps):
     """Curve from the images `begin` to the images `end`, pixel by pixel in the order of the maps."""
     maps, classes = saliency.check_maps(maps, begin.shape[:3]), checks.labels(model, classes, len(begin))
     pixels = maps[0].size
@@ -62,14 +57,13 @@ def _curve(model, begin, end, maps, classes, steps, seed):
         raise ValueError(f"steps must be from 1 to {pixels}, the number of pixels, not {steps}")
     changed = np.linspace(0, pixels, steps + 1).round()
     probability = np.empty((len(maps), steps + 1), np.float32)
-    batch = max(1, min(randomization.BATCH, 2**24 // begin[0].size))  # large images in smaller batches
+    batch = activations.batch_size(model, begin.shape[1:])
     for start in range(0, probability.size, batch):
         image, step = np.divmod(np.arange(start, min(start + batch, probability.size)), steps + 1)
-        ranks = np.stack([_rank(maps[i], [seed, i]) for i in range(image[0], image[-1] + 1)])
+        ranks = np.stack([_rank(maps[i], seed=[0, i]) for i in range(image[0], image[-1] + 1)])
         done = ranks[image - image[0]] < changed[step, None, None]
         found = model.predict_on_batch(np.where(done[..., None], end[image], begin[image]))
-        if found.min() < -1e-3 or found.max() > 1.001:
-            raise ValueError(f"the model's outputs reach {found.min():g} to {found.max():g}; end it with a softmax")
+        occlusion.check_probabilities(model, found)
         probability[image, step] = found[np.arange(len(found)), classes[image]]
     share = changed / pixels
     return Curve(share, probability, np.trapezoid(probability, share, axis=1))
@@ -77,23 +71,21 @@ def _curve(model, begin, end, maps, classes, steps, seed):
 
 def _rank(values, seed):
     """Each pixel's place in the order of saliency, 0 first."""
-    # not the order of the pixels among equals: that would begin at the top of the image, where the object is not
+    # equals in random order: in the order of pixels they would begin at the top of the image, where the object is not
     order = np.lexsort((np.random.default_rng(seed).random(values.size), -values.ravel()))
     return order.argsort().reshape(values.shape)
 
 
 def figure(deletions, insertions):
-    """Mean probability of the class while the most salient pixels go, and while they come back; 95 % bands over the images.
+    """Mean probability of the class while the most salient pixels go, and while they come back; 95 % t bands over images.
 
-    deletions, insertions: {method: a curve as faithfulness.deletion and insertion return}.
+    deletions, insertions: {method: Curve}, from `deletion` and `insertion`.
     """
     fig = figures.figure(3.4)
     axs = fig.subplots(1, 2, sharey=True)
     for ax, named, verb in zip(axs, (deletions, insertions), ("deleted", "inserted"), strict=True):
         for index, (method, curve) in enumerate(named.items()):
-            mean = curve.probability.mean(axis=0)
-            # of the normal distribution, which for the dozens of images that this asks for is Student's
-            half = 1.96 * curve.probability.std(axis=0) / np.sqrt(len(curve.probability))
+            mean, half = statistics.interval(curve.probability)
             ax.plot(100 * curve.share, mean, color=f"C{index}", label=f"{method}, area {curve.auc.mean():.2f}")
             ax.fill_between(100 * curve.share, mean - half, mean + half, color=f"C{index}", alpha=0.15, linewidth=0)
         ax.set(xlabel=f"% of pixels {verb}, most salient first", xlim=(0, 100), ylim=(0, 1))

@@ -1,9 +1,8 @@
-"""Whether a map lies on the object: the pointing game of Zhang et al. 2016, energy, and boxes."""
+"""Does a map lie on the object? The pointing game of Zhang et al. 2016, energy, and boxes."""
 
 import numpy as np
 import pandas as pd
-import scipy.ndimage
-import scipy.stats
+from scipy import ndimage
 
 from deconvlib import figures
 from deconvlib.experiments import saliency, statistics
@@ -12,8 +11,8 @@ from deconvlib.experiments import saliency, statistics
 def pointing_game(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
     """Whether each map's maximum lies in the object: bool (n,). Zhang et al. 2016, without their tolerance of 15 pixels.
 
-    masks: bool (n, height, width). Where several pixels are the maximum, all must lie in the object, so that a map of one
-    value everywhere does not hit. Raises ValueError for maps that do not fit the masks or hold NaN, and for an empty mask.
+    masks: bool (n, height, width). All pixels with the maximum must lie in the object, so a constant map does not
+    hit. Raises ValueError for maps that do not fit the masks or hold NaN, and for an empty mask.
     """
     maps, masks = _check_masks(maps, masks)
     outside = np.where(masks, -np.inf, maps).max(axis=(1, 2))
@@ -35,10 +34,10 @@ def energy_in_mask(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
 def boxes(maps: np.ndarray, threshold: float = 0.4) -> np.ndarray:
     """A box for each map's object: integers (n, 4), first row, first column, and the row and column after the last.
 
-    It holds the pixels of at least `threshold` times the map's maximum (Zhou et al. 2016), of these the connected component
-    with most energy. Pixels with a gap of up to a quarter of the smaller side between them count as connected: projections
-    are fine-grained, and one of their specks is no object. On `shapes` 0.4 was the best threshold, of five from 0.15 to
-    0.5, for each of the three rules. A map of one value everywhere gives the whole image.
+    Pixels of at least `threshold` times the map's maximum are kept (Zhou et al. 2016), and the box holds their connected
+    component with the most energy. A gap of up to a quarter of the smaller side still connects two pixels, because
+    projections are fine-grained, and one of their specks is no object. On `shapes` 0.4 was the best threshold of five, from
+    0.15 to 0.5, for each of the three rules. A constant map gives the whole image.
 
     Raises ValueError for NaN, and for a threshold outside (0, 1].
     """
@@ -49,23 +48,23 @@ def boxes(maps: np.ndarray, threshold: float = 0.4) -> np.ndarray:
 
 
 def box_iou(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Intersection over union of each two boxes, (n,), in [0, 1]. one, other: (n, 4) as `boxes` gives them."""
+    """Intersection over union of each pair of boxes, (n,), in [0, 1]. one, other: (n, 4) as `boxes` gives them."""
     first, last = np.maximum(one[:, :2], other[:, :2]), np.minimum(one[:, 2:], other[:, 2:])
     shared = np.maximum(last - first, 0).prod(axis=1)
     areas = [(box[:, 2:] - box[:, :2]).prod(axis=1) for box in (one, other)]
     return shared / (areas[0] + areas[1] - shared)
 
 
-def measure(maps: dict[str, np.ndarray], masks: np.ndarray, threshold: float = 0.4) -> pd.DataFrame:
-    """Whether the maps of each method lie on the object: one row for each method and measure, with value, low, high.
+def measure(maps: dict[str, np.ndarray], masks: np.ndarray) -> pd.DataFrame:
+    """How well the maps of each method lie on the object: one row for each method and measure, with value, low, high.
 
-    maps: {method: (n, height, width)}; masks: bool of the same shape. measure, a mean over the images with its 95 %
-    confidence interval (Wilson's for a share of images, Student's t else):
+    maps: {method: (n, height, width)}; masks: bool of the same shape. Each measure is a mean over the images with its 95 %
+    confidence interval (Wilson's for a share of images, else Student's t):
     - "pointing game": share of images in which the map's maximum lies in the object
-    - "energy in mask": share of the map's energy that does
+    - "energy in mask": share of the map's energy in the object
     - "box IoU": of `boxes` with the box around the whole mask
     - "box IoU ≥ 0.5": share of images, known as GT-known localization accuracy (Choe et al. 2020)
-    By chance the first two give the mask's share of the image. Raises ValueError as the functions it is made of.
+    By chance the first two give the mask's share of the image. Raises ValueError as the functions above.
     """
     rows = []
     for method, values in maps.items():
@@ -73,7 +72,7 @@ def measure(maps: dict[str, np.ndarray], masks: np.ndarray, threshold: float = 0
             hits, energy = pointing_game(values, masks), energy_in_mask(values, masks)
         except ValueError as error:
             raise ValueError(f"{method}: {error}") from error
-        overlap = box_iou(boxes(values, threshold), np.array([_box(mask) for mask in masks]))
+        overlap = box_iou(boxes(values), np.array([_box(mask) for mask in masks]))
         rows.append((method, "pointing game", *statistics.share(hits)))
         rows.append((method, "energy in mask", *statistics.mean(energy)))
         rows.append((method, "box IoU", *statistics.mean(overlap)))
@@ -82,10 +81,10 @@ def measure(maps: dict[str, np.ndarray], masks: np.ndarray, threshold: float = 0
 
 
 def _component(values, chosen):
-    """Of the pixels chosen, the component with the largest sum of values."""
+    """The component of the chosen pixels with the largest sum of values."""
     reach = min(values.shape) // 8
-    labels, count = scipy.ndimage.label(scipy.ndimage.maximum_filter(chosen, 2 * reach + 1), np.ones((3, 3)))
-    energy = scipy.ndimage.sum(values * chosen, labels, np.arange(1, count + 1))
+    labels, count = ndimage.label(ndimage.maximum_filter(chosen, 2 * reach + 1), np.ones((3, 3)))
+    energy = ndimage.sum(values * chosen, labels, np.arange(1, count + 1))
     return chosen & (labels == 1 + np.argmax(energy))
 
 
@@ -107,7 +106,7 @@ def _check_masks(maps, masks):
 def figure(table):
     """How well each method's maps lie on the object, one panel a measure: value and 95 % interval.
 
-    table: as faithfulness.localization returns.
+    table: from `measure`.
     """
     measures, methods = table["measure"].unique(), table["method"].unique()
     fig = figures.figure(0.28 * len(methods) + 0.9)

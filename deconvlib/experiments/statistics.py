@@ -1,7 +1,7 @@
-"""Results of networks that differ in one thing, trained with the same seeds -> differences, intervals, words.
+"""Intervals of means and shares; and results of networks that differ in one thing -> paired differences.
 
 A result is a row: `regime` (which images, in words), `seed`, `variant`, and numbers. Two variants are compared by the
-differences of the runs that share regime and seed, so that what a seed does to both cancels out.
+differences of the runs that share regime and seed, so the effect of a seed on both cancels out.
 """
 
 import json
@@ -10,8 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import scipy.ndimage
-import scipy.stats
 from scipy import stats
 
 from deconvlib import figures
@@ -19,11 +17,34 @@ from deconvlib import figures
 COLUMNS = ["regime", "variant", "control", "mean", "control_mean", "pairs", "difference", "low", "high", "p"]
 
 
-def read(path: Path) -> pd.DataFrame:
-    """The results in a sweep's metrics.csv, whose runs recorded `regime`, and numbers under names like "variant: number".
+def interval(values, level: float = 0.95) -> tuple[float, float]:
+    """(mean, half of its t interval) of independent values; the half of a single value is 0.
 
-    Returns a row for each run and variant: regime, seed, variant, and a column a number; a list becomes a list again. Runs
-    that failed or wait are left out; a sweep that has no run done yet has no rows.
+    values: (n, ...); the mean goes over the first axis. Returns two numbers for (n,), else two arrays.
+    """
+    values = np.asarray(values, float)
+    half = stats.t.ppf((1 + level) / 2, len(values) - 1) * stats.sem(values) if len(values) > 1 else 0 * values[0]
+    return values.mean(axis=0), half
+
+
+def mean(values) -> tuple[float, float, float]:
+    """(mean, low, high) of independent values by `interval`; low and high are NaN for a single value."""
+    middle, half = interval(values) if len(values) > 1 else (values[0], np.nan)
+    return middle, middle - half, middle + half
+
+
+def share(hits) -> tuple[float, float, float]:
+    """(share of hits, low, high) of booleans: the 95 % interval of Wilson 1927."""
+    low, high = stats.binomtest(int(np.sum(hits)), len(hits)).proportion_ci(0.95, method="wilson")
+    return float(np.mean(hits)), low, high
+
+
+def read(path: Path) -> pd.DataFrame:
+    """The results in a sweep's metrics.csv: a row for each run and variant.
+
+    The runs recorded `regime`, and numbers under names like "variant: number". Columns: regime, seed, variant, and one for
+    each number; a list becomes a list again. Failed and waiting runs are left out; a sweep without a finished run has no
+    rows.
 
     Raises FileNotFoundError; ValueError where one of these columns is missing.
     """
@@ -49,10 +70,10 @@ def read(path: Path) -> pd.DataFrame:
 def compare(results: pd.DataFrame, measure: str, controls: dict[str, str]) -> pd.DataFrame:
     """How much higher `measure` is for each variant than for its control: a row for each regime and variant.
 
-    controls: {variant: the variant that it is compared with}. Returns regime, variant, control, `mean` (of the variant),
-    `control_mean`, `pairs` (seeds that both have), `difference` (mean of the differences), `low` and `high` (its 95 % t
-    interval), `p` (two-sided paired t-test) and `p_holm`, corrected for all rows of the table (Holm 1979). A variant
-    without a pair is left out; with one pair, or with equal differences, there is no interval and no p.
+    controls: {variant: its control}. Columns: regime, variant, control, `mean` (of the variant), `control_mean`, `pairs`
+    (seeds that both have), `difference` (mean of the differences), `low` and `high` (its 95 % t interval), `p` (two-sided
+    paired t-test) and `p_holm`, corrected for all rows of the table (Holm 1979). A variant without a pair is left out. One
+    pair, or equal differences, give no interval and no p.
     """
     rows = []
     for regime, group in results.groupby("regime", sort=False):
@@ -66,8 +87,8 @@ def compare(results: pd.DataFrame, measure: str, controls: dict[str, str]) -> pd
             apart = (both[variant] - both[control]).to_numpy()
             low = high = p = np.nan
             if len(apart) > 1 and np.ptp(apart) > 0:
-                test = stats.ttest_1samp(apart, 0)
-                (low, high), p = test.confidence_interval(0.95), test.pvalue
+                _, low, high = mean(apart)
+                p = stats.ttest_1samp(apart, 0).pvalue
             row = {"regime": regime, "variant": variant, "control": control}
             row |= {"mean": both[variant].mean(), "control_mean": both[control].mean(), "pairs": len(both)}
             rows.append(row | {"difference": apart.mean(), "low": low, "high": high, "p": p})
@@ -76,7 +97,7 @@ def compare(results: pd.DataFrame, measure: str, controls: dict[str, str]) -> pd
 
 
 def _holm(p):
-    """p-values multiplied so that any false one among them is as rare as one test's would be (Holm 1979)."""
+    """p-values, multiplied so that a false one among all is as rare as in a single test (Holm 1979)."""
     known = np.flatnonzero(~np.isnan(p))
     order = known[np.argsort(p[known])]
     adjusted = np.full(len(p), np.nan)
@@ -85,7 +106,7 @@ def _holm(p):
 
 
 def verdict(row) -> str:
-    """What a row of `compare` allows one to say, in percentage points where the measure is a share."""
+    """What a row of `compare` shows, in words; the measure is a share, and differences are in percentage points."""
     if np.isnan(row["low"]):
         return f"not known: {row['pairs']} pair{'s' if row['pairs'] > 1 else ''} of runs"
     between = f"{100 * row['low']:+.1f} to {100 * row['high']:+.1f} points"
@@ -94,35 +115,10 @@ def verdict(row) -> str:
     return f"{'higher' if row['difference'] > 0 else 'lower'}: {between}"
 
 
-def interval(values, level: float = 0.95) -> tuple[float, float]:
-    """(mean, half of its t interval) of independent values; 0 for the half of a single one."""
-    values = np.asarray(values, float)
-    half = stats.t.ppf((1 + level) / 2, len(values) - 1) * stats.sem(values) if len(values) > 1 else 0.0
-    return float(values.mean()), float(half)
-
-
-CONFIDENCE = 0.95
-
-
-def mean(values):
-    """(mean, low, high); without an interval for a single image."""
-    mean, count = float(np.mean(values)), len(values)
-    if count < 2:
-        return mean, np.nan, np.nan
-    half = scipy.stats.t.ppf((1 + CONFIDENCE) / 2, count - 1) * np.std(values, ddof=1) / np.sqrt(count)
-    return mean, mean - half, mean + half
-
-
-def share(hits):
-    interval = scipy.stats.binomtest(int(np.sum(hits)), len(hits)).proportion_ci(CONFIDENCE, method="wilson")
-    return float(np.mean(hits)), interval.low, interval.high
-
-
 def forest(table):
     """How much each variant gains over its control, in percentage points with its 95 % interval; one panel a regime.
 
-    Filled: a difference that stands after the correction for their number (p_holm < 0.05). table: as study.compare returns,
-    of shares.
+    Filled: the difference stands after Holm's correction (p_holm < 0.05). table: from `compare`, of shares.
     """
     variants = list(dict.fromkeys(zip(table["variant"], table["control"], strict=True)))
     groups = list(dict.fromkeys(table["regime"]))
