@@ -1,7 +1,6 @@
-"""Experiments on a trained classifier: Zeiler & Fergus 2013, occlusion (figure 7), invariance (5), correspondence (8).
+"""What a classifier answers while a square hides part of the image: Zeiler & Fergus 2013, section 4.2 and figure 7.
 
-What each changes is the image, and what it measures is what that does to a layer and to the answer. Figures and tables
-are numbered as in arXiv v3.
+Figures and tables are numbered as in arXiv v3.
 """
 
 from typing import NamedTuple
@@ -17,17 +16,18 @@ from deconvlib import checks, figures, progress
 from deconvlib.backend import keras
 from deconvlib.deconvnet import activations, graph, inputs, projection
 from deconvlib.deconvnet.rules import RULES
+from deconvlib.experiments import saliency
 
 FILLS = ("gray", "mean", "blur")
 
 
 class Occlusion(NamedTuple):
-    """What a classifier answers where a square hides part of n images, at R × C places, and of how k channels it falls.
+    """The answers of a classifier, and k channels of `layer`, while a square hides part of n images at R × C places.
 
     row, column: integers (R,) and (C,), the upper left pixel of each square, `size` pixels a side.
     channel: integers (n, k). activation: float32 (n, R, C, k), the sum of each channel's map.
     probability: float32 (n, R, C), of the true class. predicted: integers (n, R, C), the most probable class.
-    whole_activation (n, k), whole_probability (n,), whole_predicted (n,): the same where nothing is hidden.
+    whole_activation (n, k), whole_probability (n,), whole_predicted (n,): the same with nothing hidden.
     """
 
     layer: str
@@ -53,17 +53,17 @@ def measure(
     stride: int = 2,
     fill: str = "gray",
 ) -> Occlusion:
-    """What `model` answers while a square slides over each image. Zeiler & Fergus 2013, section 4.2 and figure 7.
+    """What `model` answers while a square slides over each image.
 
     images: uint8, or float as the model takes them, (n, height, width, channels); labels: integers (n,), the true
-    classes; the model ends in probabilities. channels: of `layer`, followed on every image; None: on each image the one
-    whose map has the largest sum where nothing is hidden (k = 1).
+    classes; the model ends in probabilities. channels: of `layer`, followed on every image; None: for each image the
+    channel whose map has the largest sum with nothing hidden (k = 1).
     size: of the square, in pixels. stride: pixels between places; all squares lie within the image, the last one flush
     with its border. fill: "gray", the middle of the range of pixels; "mean", each image's mean colour; "blur", the image
     itself under a Gaussian of s.d. size / 2, which hides the detail and leaves the colours.
 
-    Memory: one batch of images, and the answers. Shows progress where it takes longer than two seconds. Raises
-    ValueError for an unknown layer, channel or fill, a square that does not fit, and labels that are not the model's.
+    Memory: one batch of images, and the answers. Shows its progress after two seconds. Raises ValueError for an unknown
+    layer, channel or fill, a square that does not fit, and labels that are not the model's.
     """
     floats, labels = inputs.as_input(model, images), checks.labels(model, labels, len(images))
     checks.known("fill", fill, FILLS)
@@ -100,53 +100,46 @@ def measure(
     )
 
 
-def agreement(
-    model: keras.Model,
-    images: np.ndarray,
-    occluded: Occlusion,
-    rules: tuple[str, ...] = RULES,
-    whole_map: bool = True,
-) -> pd.DataFrame:
-    """Whether a map falls where its projection has energy: the paper's validation of its own pictures, as a number.
+def agreement(model: keras.Model, images: np.ndarray, occluded: Occlusion) -> pd.DataFrame:
+    """Does a map fall where its projection has energy? The paper validates its pictures by eye; this is the number.
 
-    One row for each image, followed channel and picture; columns image, channel, picture, linear and rank: the
-    correlation (Pearson's, Spearman's), over the places of the square, of the fall of the map's sum with the energy that
-    the picture has within the square. NaN where one of the two is the same at all places, as for a map of zeros.
-    picture: the projection by each of `rules`, and "edges", the image under a Sobel filter: what a picture reaches that
-    knows nothing of the network.
+    One row for each image, followed channel and picture; columns image, channel, picture, linear and rank. The last two
+    are correlations (Pearson's, Spearman's), over the places of the square: of the fall of the map's sum with the energy
+    of the picture within the square. They are NaN where either is constant, as for a map of zeros.
+    picture: the projection of the whole map by each of the rules, and "edges", the gray image under a Sobel filter, a
+    picture that knows nothing of the network.
 
-    images: those that `occlusion` was given. whole_map: project every unit of the map, as the occlusion sums them all;
-    False: its strongest unit alone, as figure 7(c) shows.
+    images: the ones that `measure` got.
     """
     floats = inputs.as_input(model, images)
     if len(floats) != len(occluded.channel):
         raise ValueError(f"{len(floats)} images, but {len(occluded.channel)} were occluded; give the same images")
     drop = occluded.whole_activation[:, None, None] - occluded.activation
-    gray = floats.mean(axis=3)
-    edges = _within((ndimage.sobel(gray, axis=1) ** 2 + ndimage.sobel(gray, axis=2) ** 2), occluded)
+    edges = _within(saliency.edges(floats.mean(axis=3, keepdims=True)) ** 2, occluded)
     found = []
     for channel in np.unique(occluded.channel):
         numbers, k = np.nonzero(occluded.channel == channel)
         pictures = {"edges": edges[numbers]}
-        for rule in rules:
-            maps = projection.project(model, floats[numbers], occluded.layer, int(channel), rule, whole_map=whole_map)
+        for rule in RULES:
+            maps = projection.project(model, floats[numbers], occluded.layer, int(channel), rule, whole_map=True)
             pictures[rule] = _within((maps.astype(float) ** 2).sum(axis=3), occluded)
         for picture, energies in pictures.items():
             for image, energy, fall in zip(numbers, energies, drop[numbers, ..., k], strict=True):
                 linear, rank = _correlation(energy.ravel(), fall.ravel())
                 found.append({"image": image, "channel": channel, "picture": picture, "linear": linear, "rank": rank})
-    order = pd.CategoricalDtype([*rules, "edges"])
+    order = pd.CategoricalDtype([*RULES, "edges"])
     table = pd.DataFrame(found).astype({"picture": order}).sort_values(["picture", "image", "channel"], ignore_index=True)
     return table.astype({"picture": str})
 
 
 def check_probabilities(model, probabilities):
+    """Raises ValueError unless each row of what the model answered is a distribution."""
     if probabilities.min() < 0 or abs(probabilities.sum(axis=1) - 1).max() > 0.01:
-        raise ValueError(f"what model {model.name!r} ends in are not probabilities; end it in a softmax")
+        raise ValueError(f"the outputs of model {model.name!r} are not probabilities; end it in a softmax")
 
 
 def _places(length, size, stride, image_size):
-    """Where squares begin on one axis: every `stride` pixels, and flush with the border at the end."""
+    """Where squares begin on one axis: every `stride` pixels, and the last one flush with the border."""
     if not 1 <= size <= length:
         raise ValueError(f"a square of {size} pixels does not fit images of {image_size}; its size is 1 to {min(image_size)}")
     if stride < 1:
@@ -160,13 +153,13 @@ def _sums(outputs):
 
 
 def gray(model, floats):
-    """The middle between black and white as the model takes them; of wider pixels, the middle of their range."""
+    """The middle between black and white as the model takes them; for wider pixels, the middle of their range."""
     white = inputs.as_input(model, np.full((1, *floats.shape[1:]), 255, np.uint8)).max()
     return (min(0, floats.min()) + max(white, floats.max())) / 2
 
 
 def _hidden(model, floats, fill, size):
-    """What shows in place of each image where it is hidden, in the shape of the images."""
+    """What a square shows instead of each image, in the shape of the images."""
     if fill == "gray":
         return np.broadcast_to(gray(model, floats), floats.shape)
     if fill == "mean":
@@ -183,17 +176,17 @@ def _within(energy, occluded):
 
 
 def _correlation(one, other):
-    """(Pearson's, Spearman's) correlation of two vectors; NaN where one is constant up to rounding."""
+    """(Pearson's, Spearman's) correlation of two vectors; NaN if one is constant up to rounding."""
     if min(np.ptp(one) / (abs(one).max() or 1), np.ptp(other) / (abs(other).max() or 1)) < 1e-6:
         return np.nan, np.nan
     return tuple(float(np.corrcoef(pair)[0, 1]) for pair in ((one, other), (rankdata(one), rankdata(other))))
 
 
 def figure(images, occluded, projections, titles, class_names):
-    """Figure 7 of Zeiler & Fergus: image, projection of the map, and what a square hidden at each place does.
+    """Figure 7 of Zeiler & Fergus: image, projection of the map, and the effect of a square at each place.
 
-    images: n; occluded: as diagnostics.occlusion returns for them; projections: of each image's first followed channel,
-    signed, of the shape of the images; titles: n, one a row.
+    images: n; occluded: from `measure`, for them; projections: of each image's first followed channel, signed, of the
+    shape of the images; titles: n, one a row.
     """
     images, count = figures.pixels(images), len(images)
     whole = occluded.whole_activation[:, :1, None]
@@ -226,9 +219,9 @@ def figure(images, occluded, projections, titles, class_names):
 
 
 def agreement_figure(table):
-    """How the fall of each map follows its projection's energy: a dot an image and channel, a bar the mean, by picture.
+    """Correlation of each map's fall with its projection's energy, by picture: a dot an image and channel, a bar the mean.
 
-    table: as diagnostics.agreement returns.
+    table: from `agreement`.
     """
     names = list(table["picture"].unique())
     fig = figures.figure(0.35 * len(names) + 0.9)
@@ -236,7 +229,7 @@ def agreement_figure(table):
     for ax, measure in zip(axs, ("linear", "rank"), strict=True):
         for place, name in enumerate(names):
             values = table.loc[table["picture"] == name, measure].dropna().to_numpy()
-            # one over the other, so that equal ones are seen
+            # one above the other, so that equal ones are seen
             ax.plot(values, place + np.linspace(-0.28, 0.28, len(values)), ".", markersize=3, color=f"C{place}", alpha=0.5)
             if len(values):
                 ax.vlines(values.mean(), place - 0.4, place + 0.4, color="0.1")
