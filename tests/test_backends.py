@@ -42,7 +42,7 @@ parts = {"centre": np.tile([2, 2, 5, 5], (8, 1))}
 found.append(experiments.correspondence.measure(model, images, parts, ["relu2"])[["delta", "random"]])
 snapshots = {0: [w * 0.9 for w in model.get_weights()], 3: model.get_weights()}
 found.append(experiments.evolution.settling(model, snapshots, images, ["relu1", "dense1"]).correlation)
-found.append(experiments.evolution.measure(model, snapshots, images, "relu1", [2, 3]).patches.projections)
+found.append(experiments.evolution.measure(model, snapshots, images, "relu1", [2, 3]).projections)
 found.append(experiments.channels.measure(model, images)[["peak", "firing", "rms"]])
 history = training.fit(model, digits, epochs=2, gradient_norms=True, augmentation=training.augmentation(flip=False))
 training.evaluate(model, digits)

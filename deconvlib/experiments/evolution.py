@@ -1,7 +1,6 @@
-"""Training, looked back on: how what a feature sees changed, and when it settled. Zeiler & Fergus 2013, figure 4."""
+"""How a feature changes in training, and when a layer settles: Zeiler & Fergus 2013, figure 4."""
 
 from contextlib import contextmanager
-from pathlib import Path
 from typing import NamedTuple
 
 import matplotlib.style
@@ -19,106 +18,78 @@ EPOCHS = (0, 1, 2, 5, 10, 20, 30, 40, 64)  # the paper's, and before training
 class Snapshots(keras.callbacks.Callback):
     """A callback that keeps copies of the weights at chosen epochs, and at the last: `weights`, {epoch: list of arrays}.
 
-    epochs: how many epochs a copy has been trained for; 0 is before training. folder: where each copy is also saved, as
-    epoch<number>.npz, for `read_snapshots`; a training that begins there anew removes those of another, one that resumes
-    takes them up.
-
-    For model.fit, and for training.fit, where it sees the network within a wrapper that has the same weights.
+    epochs: how many epochs a copy has been trained for; 0 is before training. For model.fit, and for training.fit, which
+    trains the network within a wrapper with the same weights.
     """
 
-    def __init__(self, epochs: tuple[int, ...] = EPOCHS, folder: str | Path | None = None):
+    def __init__(self, epochs: tuple[int, ...] = EPOCHS):
         super().__init__()
         if any(epoch < 0 or epoch != int(epoch) for epoch in epochs):
             raise ValueError(f"epochs are whole numbers from 0, before training, on; not {tuple(epochs)}")
-        self.epochs, self.folder = set(epochs), None if folder is None else Path(folder)
-        self.weights, self.trained = {}, None
+        self.epochs, self.weights, self.trained = set(epochs), {}, None
 
     def on_train_begin(self, logs=None):
         self.weights, self.trained = {}, None
 
     def on_epoch_begin(self, epoch, logs=None):
-        if self.trained is not None:
-            return
         # here, and not where training begins: Keras restores an interrupted training in between
-        self.trained = epoch
-        if self.folder:
-            for number, path in _files(self.folder).items():
-                if number >= epoch:
-                    path.unlink()
-            self.weights = read_snapshots(self.folder) if _files(self.folder) else {}
-        if epoch in self.epochs:
-            self._keep()
+        if self.trained is None:
+            self._keep(epoch)
 
     def on_epoch_end(self, epoch, logs=None):
-        self.trained = epoch + 1
-        if self.trained in self.epochs:
-            self._keep()
+        self._keep(epoch + 1)
 
     def on_train_end(self, logs=None):
-        if self.trained is not None and self.trained not in self.weights:
-            self._keep()
+        if self.trained is not None:
+            self.weights[self.trained] = self.model.get_weights()
 
-    def _keep(self):
-        self.weights[self.trained] = self.model.get_weights()
-        if self.folder:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            np.savez(self.folder / f"epoch{self.trained}.npz", *self.weights[self.trained])
-
-
-def read_snapshots(folder: str | Path) -> dict[int, list[np.ndarray]]:
-    """{epoch: weights} of the copies that `Snapshots` saved in `folder`. Raises FileNotFoundError where there is none."""
-    files = _files(Path(folder))
-    if not files:
-        raise FileNotFoundError(f"no snapshot in {folder}: train with callbacks=(Snapshots(folder=...),) first")
-    found = {}
-    for epoch in sorted(files):
-        with np.load(files[epoch]) as arrays:
-            found[epoch] = [arrays[f"arr_{index}"] for index in range(len(arrays.files))]
-    return found
-
-
-def _files(folder):
-    return {int(path.stem.removeprefix("epoch")): path for path in folder.glob("epoch*.npz") if path.stem[5:].isdigit()}
+    def _keep(self, trained):
+        self.trained = trained
+        if trained in self.epochs:
+            self.weights[trained] = self.model.get_weights()
 
 
 class Evolution(NamedTuple):
     """The strongest unit of c channels at e epochs.
 
-    epochs: integers (e,). units: exemplars.Units, patches: deconvnet.Patches, of shape (e, c).
-    changed: booleans (e, c), whether another image than at the epoch before is the strongest; False at the first.
+    epochs: integers (e,). image: integers (e, c), the number of the image that holds the unit. changed: booleans (e, c),
+    whether that is another image than at the epoch before; False at the first. pixels: what the unit sees of the image,
+    (e, c, height, width, channels), and projections, of the same shape.
     """
 
     epochs: np.ndarray
-    units: activations.Units
-    patches: projection.Patches
+    image: np.ndarray
     changed: np.ndarray
+    pixels: np.ndarray
+    projections: np.ndarray
 
 
 def measure(
     model: keras.Model, snapshots: dict[int, list[np.ndarray]], images: np.ndarray, layer: str, channels: list[int]
 ) -> Evolution:
-    """What excited channels of `layer` most at each snapshot, and its projection. Zeiler & Fergus 2013, figure 4.
+    """What excited channels of `layer` most at each snapshot, and its projection.
 
     snapshots: {epoch: weights}, from `Snapshots`. images: uint8, or float as the model takes them, (n, height, width,
-    channels); the paper searches all training images. A sudden change of the picture comes from another image being the
-    strongest. The model has its own weights again afterwards, also after an error.
+    channels); the paper searches all training images. A picture jumps when another image becomes the strongest. The model
+    has its own weights again afterwards, also after an error.
 
-    Raises ValueError for weights of another model, an unknown layer or channel, and what deconvnet.project_units refuses.
+    Raises ValueError for weights of another model, an unknown layer or channel, and as deconvnet.project_units.
     """
     _check(model, snapshots)
-    units, patches = [], []
+    image, patches = [], []
     with _kept(model):
         for epoch in progress.steps(sorted(snapshots), f"evolution of {layer}", "epoch"):
             model.set_weights(snapshots[epoch])
-            every = activations.strongest(model, images, [layer], k=1)[layer]
+            every = activations.strongest(model, images, layer, k=1)[:, 0]
             wrong = [channel for channel in channels if not 0 <= channel < len(every.image)]
             if wrong:
                 raise ValueError(f"channel {wrong[0]} is not in layer {layer!r}; its channels are 0 to {len(every.image) - 1}")
-            units.append(activations.Units(*(part[list(channels), 0] for part in every)))
-            patches.append(projection.project_units(model, images, layer, units[-1]))
-    units, patches = (type(parts[0])(*map(np.stack, zip(*parts, strict=True))) for parts in (units, patches))
-    changed = np.diff(units.image, axis=0, prepend=units.image[:1]) != 0
-    return Evolution(np.array(sorted(snapshots)), units, patches, changed)
+            units = every[list(channels)]
+            image.append(units.image)
+            patches.append(projection.project_units(model, images, layer, units))
+    changed = np.diff(image, axis=0, prepend=image[:1]) != 0
+    pixels, projections = np.stack([p.pixels for p in patches]), np.stack([p.projections for p in patches])
+    return Evolution(np.array(sorted(snapshots)), np.array(image), changed, pixels, projections)
 
 
 class Settling(NamedTuple):
@@ -135,14 +106,14 @@ def settling(
     layers: list[str],
     threshold: float = 0.9,
 ) -> Settling:
-    """When each layer came to answer as it does at the last snapshot.
+    """When each layer began to answer as it does at the last snapshot.
 
     correlation: of a channel's activations at a snapshot with those at the last one (Pearson's, over all images and
-    places), meant over the channels; 0 for a channel that was constant then, left out where it is constant in the end.
-    settled: the first epoch from which on that stays at `threshold` or above; it is exact only as far as snapshots are
-    near one another.
+    places), averaged over the channels. A channel that was constant then counts as 0; one that is constant in the end is
+    left out. settled: the first epoch from which the correlation stays at `threshold` or above; the distance between
+    snapshots limits how exact it is.
 
-    images: as for `evolution`; some dozens are enough for channels with maps. The model has its own weights again
+    images: as for `measure`; some dozens are enough for channels with maps. The model has its own weights again
     afterwards. Raises ValueError for weights of another model, an unknown layer, or a threshold outside (0, 1].
     """
     _check(model, snapshots)
@@ -196,18 +167,13 @@ def _kept(model):
         model.set_weights(weights)
 
 
-def figure(epochs, patches, projections, titles, changed):
-    """Figure 4 of Zeiler & Fergus: for each channel what excited it most at each epoch, over the projection of that.
+def figure(grown, titles):
+    """Figure 4 of Zeiler & Fergus: what excited each channel most at each epoch, over its projection.
 
-    patches: (epochs, channels, height, width, 1 or 3) in [0, 1] or uint8; projections: the same shape, signed. titles: of
-    the channels. changed: booleans (epochs, channels); framed where another image than before became the strongest.
+    grown: from `measure`; titles: of the channels. A frame: another image than before became the strongest.
     """
-    if patches.shape != projections.shape or patches.ndim != 5:
-        raise ValueError(
-            f"patches and projections must have one shape (epochs, channels, height, width, channels), not {patches.shape} "
-            f"and {projections.shape}"
-        )
-    tiles = np.stack([np.stack([figures.pixels(part) for part in patches]), figures.to_display(projections)], axis=2)
+    pixels = np.stack([figures.pixels(part) for part in grown.pixels])
+    tiles = np.stack([pixels, figures.to_display(grown.projections)], axis=2)
     zoom = max(1, 32 // tiles.shape[3])
     tiles = tiles.repeat(zoom, axis=3).repeat(zoom, axis=4)
     count, channels, _, height, width, colours = tiles.shape
@@ -215,12 +181,12 @@ def figure(epochs, patches, projections, titles, changed):
     image, gap = figures.mosaic(rows, gap=2), 2
     fig, ax = figures.one(2 * channels * min(0.65, (figures.WIDTH - 1) / count) + 0.7)
     figures.show(ax, image)
-    for epoch, channel in np.argwhere(changed):
+    for epoch, channel in np.argwhere(grown.changed):
         corner = epoch * (width + gap) - gap / 2 - 0.5, 2 * channel * (height + gap) - gap / 2 - 0.5
         frame = Rectangle(corner, width + gap, 2 * (height + gap), fill=False, edgecolor="C1", linewidth=2)
         frame.set_clip_on(False)  # the last ones reach beyond the image
         ax.add_patch(frame)
-    ax.set_xticks(np.arange(count) * (width + gap) + width / 2, epochs)
+    ax.set_xticks(np.arange(count) * (width + gap) + width / 2, grown.epochs)
     ax.set_yticks((2 * np.arange(channels) + 1) * (height + gap) - gap / 2, titles)
     ax.set_xlabel("epoch")
     ax.tick_params(length=0)
@@ -228,12 +194,13 @@ def figure(epochs, patches, projections, titles, changed):
     return figures.captioned(fig, f"{figures.SCALING} Framed: another image than before is the strongest.")
 
 
-def settling_figure(correlation, settled):
+def settling_figure(found):
     """Correlation of each layer's activations with its last ones, from first layer (dark) to last; a ring where it settles.
 
-    correlation: a row a layer, a column an epoch; settled: {layer: epoch}; as evolution.settling returns.
+    found: from `settling`.
     """
     fig, ax = figures.one(2.8)
+    correlation, settled = found
     epochs = list(correlation.columns)
     colours = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, len(correlation)))
     for (layer, row), colour in zip(correlation.iterrows(), colours, strict=True):

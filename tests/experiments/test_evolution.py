@@ -1,10 +1,12 @@
 """Snapshots of a training, and what they say where the weights were written by hand."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from deconvlib import data, experiments, networks, training
+from deconvlib import data, networks, training
 from deconvlib.backend import keras
+from deconvlib.experiments import evolution
 
 RNG = np.random.default_rng(0)
 
@@ -18,28 +20,25 @@ def small(dataset):
     return networks.classifier(dataset.image_shape, dataset.num_classes, filters=(4,), dense_units=0)
 
 
-def test_a_training_leaves_copies_of_the_weights(digits, tmp_path):
+def test_a_training_leaves_copies_of_the_weights(digits):
     model = small(digits)
     first = model.get_weights()
-    snapshots = experiments.evolution.Snapshots((0, 2, 9), folder=tmp_path / "snapshots")
+    snapshots = evolution.Snapshots((0, 2, 9))
     training.fit(model, digits, epochs=3, augmentation=training.augmentation(), callbacks=(snapshots,))
     assert list(snapshots.weights) == [0, 2, 3]  # the last, although not asked for
-    read = experiments.evolution.read_snapshots(tmp_path / "snapshots")
-    for kept in (snapshots.weights, read):
-        for weights, expected in ((kept[0], first), (kept[3], model.get_weights())):
-            for one, other in zip(weights, expected, strict=True):
-                np.testing.assert_array_equal(one, other)
-    assert not np.array_equal(read[0][0], read[2][0])
+    for epoch, expected in ((0, first), (3, model.get_weights())):
+        for one, other in zip(snapshots.weights[epoch], expected, strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert not np.array_equal(snapshots.weights[2][0], snapshots.weights[3][0])
 
 
-def test_a_resumed_training_takes_up_its_snapshots_and_a_new_one_does_not(digits, tmp_path):
+def test_a_resumed_training_counts_its_epochs_on_and_a_new_one_anew(digits):
     model = small(digits)
     model.compile("adam", "sparse_categorical_crossentropy")
-    images = digits.x_train / np.float32(255)
-    for initial, expected in ((0, [0, 1, 2, 5]), (2, [0, 1, 2, 3]), (0, [0, 1])):
-        snapshots = experiments.evolution.Snapshots((0, 1, 2, 5), folder=tmp_path)
-        model.fit(images, digits.y_train, initial_epoch=initial, epochs=expected[-1], callbacks=[snapshots], verbose=0)
-        assert sorted(snapshots.weights) == sorted(experiments.evolution.read_snapshots(tmp_path)) == expected
+    images, snapshots = digits.x_train / np.float32(255), evolution.Snapshots((0, 1, 2, 5))
+    for initial, final, expected in ((2, 3, [2, 3]), (0, 1, [0, 1])):
+        model.fit(images, digits.y_train, initial_epoch=initial, epochs=final, callbacks=[snapshots], verbose=0)
+        assert sorted(snapshots.weights) == expected
 
 
 @pytest.fixture
@@ -59,14 +58,13 @@ def colours():
 def test_evolution_follows_the_strongest_image(colours):
     model, images, snapshots = colours
     before = model.get_weights()
-    found = experiments.evolution.measure(model, snapshots, images, "conv1", [0, 1])
+    found = evolution.measure(model, snapshots, images, "conv1", [0, 1])
     assert found.epochs.tolist() == [0, 1, 5]
-    assert found.units.image.tolist() == [[0, 1], [1, 1], [1, 1]]
+    assert found.image.tolist() == [[0, 1], [1, 1], [1, 1]]
     assert found.changed.tolist() == [[False, False], [True, False], [False, False]]
-    assert found.units.row.tolist() == [[2, 5], [5, 5], [5, 5]] and found.patches.row.tolist() == found.units.row.tolist()
-    np.testing.assert_allclose(found.patches.pixels[:, 0, 0, 0], [[1, 0.2, 0.2], [0.2, 1, 0.2], [0.2, 1, 0.2]])
+    np.testing.assert_allclose(found.pixels[:, 0, 0, 0], [[1, 0.2, 0.2], [0.2, 1, 0.2], [0.2, 1, 0.2]])
     # the activation of 0.8 through the filter of the epoch
-    np.testing.assert_allclose(found.patches.projections[:2, 0, 0, 0], [[0.8, -0.8, 0], [-0.8, 0.8, 0]], rtol=1e-6)
+    np.testing.assert_allclose(found.projections[:2, 0, 0, 0], [[0.8, -0.8, 0], [-0.8, 0.8, 0]], rtol=1e-6)
     for one, other in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -75,9 +73,9 @@ def test_the_weights_come_back_after_an_error(colours):
     model, images, snapshots = colours
     before = model.get_weights()
     with pytest.raises(ValueError, match="channel 2 is not in layer 'conv1'; its channels are 0 to 1"):
-        experiments.evolution.measure(model, snapshots, images, "conv1", [2])
+        evolution.measure(model, snapshots, images, "conv1", [2])
     with pytest.raises(ValueError, match="NaN"):
-        experiments.evolution.settling(model, snapshots, images * np.nan, ["conv1"])
+        evolution.settling(model, snapshots, images * np.nan, ["conv1"])
     for one, other in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
 
@@ -97,7 +95,7 @@ def test_layers_settle_when_their_weights_do():
         draw[epoch][:2] = [3 * w for w in draw[8][:2]]
     draw[4][2:4] = draw[8][2], 3 * draw[8][3]  # so has the second from 4 on
     images = RNG.random((20, 8, 8, 3)).astype(np.float32)
-    correlation, settled = experiments.evolution.settling(model, draw, images, ["conv1", "conv2", "logits"])
+    correlation, settled = evolution.settling(model, draw, images, ["conv1", "conv2", "logits"])
     assert settled == {"conv1": 2, "conv2": 4, "logits": 8}
     assert correlation.index.tolist() == ["conv1", "conv2", "logits"] and correlation.columns.tolist() == [1, 2, 4, 8]
     np.testing.assert_allclose(correlation[8], 1)
@@ -105,29 +103,53 @@ def test_layers_settle_when_their_weights_do():
 
 
 def test_settling_is_the_mean_correlation_of_living_channels(monkeypatch):
-    monkeypatch.setattr("deconvlib.deconvnet.features.BATCH", 3)
+    monkeypatch.setattr("deconvlib.deconvnet.activations.BATCH", 3)
     model = keras.Sequential([keras.Input((4, 4, 2)), keras.layers.Conv2D(3, 1, activation="relu", name="conv1")])
     now = [np.array([[1, 0, 1], [0, 1, 1]], np.float32)[None, None], np.array([0, 0, -9], np.float32)]  # the third is dead
     then = [np.array([[1, 1, 1], [1, 0, 1]], np.float32)[None, None], np.array([0, -9, 0], np.float32)]  # the second was
     images = RNG.random((7, 4, 4, 2)).astype(np.float32)
-    correlation, settled = experiments.evolution.settling(model, {0: then, 3: now}, images, ["conv1"], threshold=0.3)
+    correlation, settled = evolution.settling(model, {0: then, 3: now}, images, ["conv1"], threshold=0.3)
     first = np.corrcoef(images.sum(axis=3).ravel(), images[..., 0].ravel())[0, 1]
     np.testing.assert_allclose(correlation.loc["conv1"], [(first + 0) / 2, 1], rtol=1e-5)
     assert settled == {"conv1": 0}
 
 
-def test_refuses(colours, tmp_path):
+def test_an_evolution_has_channels_below_and_epochs_beside_one_another_and_frames_what_changed(tmp_path):
+    patches, projections = np.zeros((3, 2, 32, 32, 1)), np.zeros((3, 2, 32, 32, 1))
+    patches[1, 0] = 0.25
+    projections[2, 1] = 1.0
+    changed = np.zeros((3, 2), bool)
+    changed[2, 1] = True
+    grown = evolution.Evolution([0, 5, 7], np.zeros((3, 2), int), changed, patches, projections)
+    fig = evolution.figure(grown, ["a", "b"])
+    fig.savefig(tmp_path / "figure.png")
+    (ax,) = fig.axes
+    shown, tile = ax.images[0].get_array(), 32 + 2
+    assert shown[5, tile + 5] == 0.25 and shown[5, 5] == 0 and shown[tile + 5, 5] == 0.5
+    assert shown[3 * tile + 5, 2 * tile + 5] == 1 and shown[3 * tile + 5, 5] == 0.5
+    (frame,) = ax.patches
+    assert frame.contains_point(ax.transData.transform((2 * tile + 16, 2 * tile + 16)))
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["0", "5", "7"]
+
+
+def test_a_layer_has_a_ring_where_it_settles(tmp_path):
+    correlation = pd.DataFrame({0: [0.5, np.nan], 4: [1.0, 1.0]}, ["conv1", "conv2"])
+    fig = evolution.settling_figure(evolution.Settling(correlation, {"conv1": 4, "conv2": 4}))
+    fig.savefig(tmp_path / "figure.png")
+    line, ring, *_ = fig.axes[0].lines
+    assert line.get_ydata().tolist() == [0.5, 1] and ring.get_xydata().tolist() == [[1, 1]]
+
+
+def test_refuses(colours):
     model, images, snapshots = colours
     with pytest.raises(ValueError, match=r"whole numbers from 0, before training, on; not \(0, -1\)"):
-        experiments.evolution.Snapshots((0, -1))
-    with pytest.raises(FileNotFoundError, match="no snapshot in"):
-        experiments.evolution.read_snapshots(tmp_path)
+        evolution.Snapshots((0, -1))
     with pytest.raises(ValueError, match="there is no snapshot"):
-        experiments.evolution.measure(model, {}, images, "conv1", [0])
+        evolution.measure(model, {}, images, "conv1", [0])
     other = {0: snapshots[0], 3: [np.zeros((3, 3, 3, 2)), np.zeros(2)]}
     with pytest.raises(ValueError, match="the snapshot of epoch 3 has weights of another model"):
-        experiments.evolution.settling(model, other, images, ["conv1"])
+        evolution.settling(model, other, images, ["conv1"])
     with pytest.raises(ValueError, match=r"a correlation in \(0, 1\], not 2"):
-        experiments.evolution.settling(model, snapshots, images, ["conv1"], threshold=2)
+        evolution.settling(model, snapshots, images, ["conv1"], threshold=2)
     with pytest.raises(ValueError, match="'conv9' is not in this model"):
-        experiments.evolution.settling(model, snapshots, images, ["conv9"])
+        evolution.settling(model, snapshots, images, ["conv9"])
