@@ -149,11 +149,9 @@ def _probe(model, layer):
 
     images = [keras.Input(batch_shape=tensor.shape, dtype=tensor.dtype) for tensor in model.inputs]
     probe = keras.Model(images, graph.run(model, images, call, until=layer))
-    names = {}
-    for step in graph.steps(model):
-        for copy in (copies.get(step.operation), last.get(step.operation)):
-            if copy is not None:
-                names.setdefault(copy.name, step.name)
+    # of a layer that is called twice the first name, as Keras has it
+    names = {copies[step.operation].name: step.name for step in reversed(graph.steps(model)) if step.operation in copies}
+    names |= {copy.name: layer for copy in last.values()}
     return _Probe(probe, graph.steps(probe)[-1].name, names)
 
 

@@ -1,7 +1,7 @@
-"""Maps of what matters in an image: of projections, and the baselines that know no network.
+"""Maps of what matters in an image: from projections, and from baselines that know no network.
 
-Deconvnet and guided back-propagation are known to recover the image in part, whatever the network decides (Nie et al.
-2018): they show what drives a unit, not why a class. Maps are (n, height, width), of any method; larger is more important.
+Deconvnet and guided back-propagation partly recover the image, whatever the network decides (Nie et al. 2018): they show
+what drives a unit, not why a class. Maps are (n, height, width), by any method; larger is more important.
 """
 
 import numpy as np
@@ -15,10 +15,10 @@ from deconvlib.deconvnet.rules import RULES, known_rule
 
 
 def measure(projections: np.ndarray) -> np.ndarray:
-    """How much a projection says at each pixel: the sum over its channels of the absolute values.
+    """How much a projection says at each pixel: the sum of the absolute values of its channels, (..., height, width).
 
-    projections: signed, (..., height, width, channels). Returns (..., height, width). The sign goes, as in Simonyan et al.
-    2014: of a channel below zero, less of that colour would excite the unit. Raises ValueError for NaN or infinity.
+    projections: signed, (..., height, width, channels). The sign is dropped, as in Simonyan et al. 2014: a negative value
+    says that less of that colour would excite the unit. Raises ValueError for NaN or infinity.
     """
     projections = np.asarray(projections)
     if not np.isfinite(projections).all():
@@ -29,14 +29,14 @@ def measure(projections: np.ndarray) -> np.ndarray:
 def edges(images: np.ndarray) -> np.ndarray:
     """The baseline that knows no network: float32 (n, height, width), Sobel's magnitude summed over the channels.
 
-    images: (n, height, width, channels), uint8 or float. The scale of the maps is that of the pixels.
+    images: (n, height, width, channels), uint8 or float; the maps have the scale of the pixels.
     """
     images = np.asarray(images, np.float32)
     return np.stack([sum(sobel(image[..., channel]) for channel in range(image.shape[-1])) for image in images])
 
 
 def baselines(images: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
-    """{"edge detector": `edges`, "random": a number in [0, 1) for each pixel}: what a map must beat to say anything."""
+    """{"edge detector": `edges`, "random": a number in [0, 1) for each pixel}: a map that says anything beats both."""
     return {"edge detector": edges(images), "random": np.random.default_rng(seed).random(images.shape[:3], np.float32)}
 
 
@@ -45,11 +45,10 @@ def class_projections(
 ) -> dict[str, np.ndarray]:
     """{rule: float32 of the shape of `images`}: each image's class score, projected back to the pixels.
 
-    classes: integers (n,), of which class for each image. The score is taken before the softmax. It is seeded with 1, not
-    with its value as in `deconvnet.project`: the score of a class may be negative, and a rectified negative signal shows
-    another map.
+    classes: integers (n,), one for each image. The projection starts before the softmax, and with 1, not with the score as
+    in `deconvnet.project`: a score may be negative, and a rectified negative signal shows another map.
 
-    Raises ValueError for a class that the model does not have, and where `deconvnet.project` does.
+    Raises ValueError for a class that the model does not have, and as `deconvnet.project`.
     """
     images = inputs.as_input(model, images)
     layer, classes = graph.steps(model)[-1].name, checks.labels(model, classes, len(images))
@@ -61,23 +60,25 @@ def class_projections(
 
 
 def known_rules(rules):
+    """The rules as a list; ValueError for an unknown one, or a single name."""
     if isinstance(rules, str) or not rules:
         raise ValueError(f"rules must be several names of {', '.join(map(repr, RULES))}, not {rules!r}")
     return [known_rule(rule) for rule in rules]
 
 
 def check_maps(maps, shape):
-    """The maps as an array; ValueError where they have another shape than (n, height, width) of the images, or hold NaN."""
+    """The maps as an array; ValueError unless their shape is the images' (n, height, width), and all values finite."""
     maps = np.asarray(maps)
     if maps.shape != tuple(shape) or maps.ndim != 3 or not maps.size:
         wanted = tuple(shape) if len(shape) == 3 else "(n, height, width)"
-        channels = "; make them of projections with saliency()" if maps.ndim == 4 else ""
+        channels = "; make them of projections with saliency.measure" if maps.ndim == 4 else ""
         raise ValueError(f"maps must be {wanted}, one an image, not {maps.shape}{channels}")
     check_finite(maps)
     return maps
 
 
 def check_finite(maps):
+    """Raises ValueError for a map with NaN or infinity."""
     bad = np.flatnonzero(~np.isfinite(maps).reshape(len(maps), -1).all(axis=1))
     if len(bad):
         raise ValueError(f"map {bad[0]} holds NaN or infinity")
