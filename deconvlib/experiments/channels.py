@@ -1,4 +1,4 @@
-"""A network's faults and merits, read off its channels: Zeiler & Fergus 2013, figure 6, section 4.1 and table 7."""
+"""A network's faults, read off its channels: Zeiler & Fergus 2013, figure 6 and section 4.1."""
 
 import numpy as np
 import pandas as pd
@@ -7,35 +7,31 @@ from deconvlib import backend
 from deconvlib.backend import keras
 from deconvlib.deconvnet import activations, graph, projection
 
+ALIKE = 0.95  # correlation or cosine of duplicates
 LOUD = 3  # times the median RMS of its layer's filters
-
-
-SMALLEST = 8  # pixels a side of a map that has a spectrum to speak of
-
+SMALLEST = 8  # pixels a side; a smaller map has no spectrum worth the name
 
 _CHANNEL_BY_CHANNEL = {
     *("BatchNormalization", "Activation", "ReLU", "LeakyReLU", "Relu", "Relu6", "LeakyRelu", "Dropout", "Identity"),
     *("MaxPooling2D", "AveragePooling2D"),
 }
-
-
 _SAMPLING = ("Conv2D", "DeconvolvedConv2D", "DepthwiseConv2D", "SeparableConv2D", "MaxPooling2D", "AveragePooling2D")
 
 
-def measure(model: keras.Model, images: np.ndarray, layers: list[str] | None = None, threshold: float = 0.95) -> pd.DataFrame:
+def measure(model: keras.Model, images: np.ndarray, layers: list[str] | None = None) -> pd.DataFrame:
     """What each channel does on `images`, and what is wrong with it; one row a channel.
 
     layers: with feature maps; None: every rectified convolution. images: uint8, or float as the model takes them, enough
-    to excite what can be excited. Columns:
+    of them to excite every channel that can be. Columns:
 
     layer, channel; peak, the largest activation; firing, the share of units above 0;
     dead: no unit fires on any image;
-    rms: root mean square of the filter; loud: that is above 3 times the median of its layer. The paper clips at 0.1 for
-        pixels from -128 to 127, since one loud filter of layer 1 drowned the others (figure 6a). NaN, and False, where no
-        convolution alone feeds the layer; under a batch normalization, which takes a filter's scale away, it means little;
-    duplicate_of: the first live channel whose activations correlate with its own, or whose filter's cosine with its own
-        is, at `threshold` or more; <NA> where there is none. Of a pair only the second is a duplicate;
-    correlation, cosine: the largest with an earlier live channel, NaN without one.
+    rms: root mean square of the filter; loud: rms is above 3 times the median of its layer. The paper clips filters at
+        0.1, for pixels from -128 to 127, because one loud filter of layer 1 drowned the others (figure 6a). NaN and False
+        unless a single convolution feeds the layer; a batch normalization removes a filter's scale and makes it mean little;
+    duplicate_of: the first live channel before it with a correlation of activations, or a cosine of filters, of 0.95 or
+        more; else <NA>. Only the second of a pair is a duplicate;
+    correlation, cosine: the largest with an earlier live channel, else NaN.
 
     Raises ValueError for an unknown layer, one without maps, or a model without rectified convolutions.
     """
@@ -46,41 +42,39 @@ def measure(model: keras.Model, images: np.ndarray, layers: list[str] | None = N
         shape = graph.find(model, layer).node.outputs[0].shape
         if len(shape) != 4:
             raise ValueError(f"layer {layer!r} has outputs of shape {tuple(shape[1:])}; feature maps are needed")
-    if not 0 < threshold <= 1:
-        raise ValueError(f"threshold is a correlation in (0, 1], not {threshold}")
     read = activations.reader(model, layers, activations.maps, images.shape[1:])
-    peak, count, total, products, above = ({layer: start for layer in layers} for start in (-np.inf, 0, 0.0, 0.0, 0))
+    peaks, sums = dict.fromkeys(layers, -np.inf), dict.fromkeys(layers, (0, 0, 0.0, 0.0))
     for _, batch in activations.batches(model, images, "channels"):
         for layer, maps in zip(layers, read(batch), strict=True):
             units = maps.reshape(-1, maps.shape[-1])
-            peak[layer] = np.maximum(peak[layer], units.max(axis=0))
-            above[layer] += (units > 0).sum(axis=0)
-            count[layer] += len(units)
-            total[layer] += units.sum(axis=0, dtype=float)
-            products[layer] += (units.T @ units).astype(float)
-    tables = []
-    for layer, kernel in zip(layers, _kernels(model, layers), strict=True):
-        dead = peak[layer] <= 0
-        square, mean = products[layer] / count[layer], total[layer] / count[layer]
-        covariance = square - np.outer(mean, mean)
-        varied = np.diag(covariance) > 1e-5 * np.diag(square)  # below lies the rounding of float32
-        correlation = _earlier(covariance, ~dead & varied)
-        cosine, rms = np.full_like(correlation, np.nan), np.full(len(dead), np.nan)
-        if kernel is not None:
-            cosine, rms = _earlier(kernel.T @ kernel, ~dead), np.sqrt((kernel**2).mean(axis=0))
-        alike = (correlation >= threshold) | (cosine >= threshold)
-        table = pd.DataFrame({"layer": layer, "channel": np.arange(len(dead)), "peak": peak[layer]})
-        table["firing"], table["dead"] = above[layer] / count[layer], dead
-        table["rms"], table["loud"] = rms, rms > LOUD * np.median(rms)
-        table["duplicate_of"] = pd.array(np.where(alike.any(axis=1), alike.argmax(axis=1), -1), "Int64")
-        table.loc[table["duplicate_of"] < 0, "duplicate_of"] = pd.NA
-        table["correlation"], table["cosine"] = _largest(correlation), _largest(cosine)
-        tables.append(table)
-    return pd.concat(tables, ignore_index=True)
+            some = len(units), (units > 0).sum(axis=0), units.sum(axis=0, dtype=float), (units.T @ units).astype(float)
+            peaks[layer] = np.maximum(peaks[layer], units.max(axis=0))
+            sums[layer] = [one + other for one, other in zip(sums[layer], some, strict=True)]
+    kernels = zip(layers, _kernels(model, layers), strict=True)
+    return pd.concat([_table(layer, kernel, peaks[layer], *sums[layer]) for layer, kernel in kernels], ignore_index=True)
+
+
+def _table(layer, kernel, peak, count, above, total, products):
+    """The rows of `measure` for one layer, from sums over `count` units of each channel."""
+    dead, mean = peak <= 0, total / count
+    covariance = products / count - np.outer(mean, mean)
+    varied = np.diag(covariance) > 1e-5 * np.diag(products) / count  # below lies the rounding of float32
+    correlation = _earlier(covariance, ~dead & varied)
+    cosine, rms = np.full_like(correlation, np.nan), np.full(len(dead), np.nan)
+    if kernel is not None:
+        cosine, rms = _earlier(kernel.T @ kernel, ~dead), np.sqrt((kernel**2).mean(axis=0))
+    alike = (correlation >= ALIKE) | (cosine >= ALIKE)
+    table = pd.DataFrame({"layer": layer, "channel": np.arange(len(dead)), "peak": peak})
+    table["firing"], table["dead"] = above / count, dead
+    table["rms"], table["loud"] = rms, rms > LOUD * np.median(rms)
+    table["duplicate_of"] = pd.array(np.where(alike.any(axis=1), alike.argmax(axis=1), -1), "Int64")
+    table.loc[table["duplicate_of"] < 0, "duplicate_of"] = pd.NA
+    table["correlation"], table["cosine"] = _largest(correlation), _largest(cosine)
+    return table
 
 
 def faults(table: pd.DataFrame) -> pd.DataFrame:
-    """Counts for each layer: channels, dead, duplicates, loud. table: from `channels`."""
+    """Counts for each layer: channels, dead, duplicates, loud. table: from `measure`."""
     layers = table.assign(duplicate=table["duplicate_of"].notna()).groupby("layer", sort=False)
     counts = layers.agg(
         channels=("channel", "size"), dead=("dead", "sum"), duplicates=("duplicate", "sum"), loud=("loud", "sum")
@@ -89,17 +83,17 @@ def faults(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def aliasing(model: keras.Model, images: np.ndarray) -> pd.DataFrame:
-    """How much of what each stride drops it folds into what it keeps: one row for each layer with a stride.
+    """How much energy the stride of each layer folds into wrong frequencies: one row for each layer with a stride.
 
-    A layer with stride s computes its output at every place and keeps each s-th: the same layer with stride 1, then
-    sampling (Zhang 2019). Sampling keeps frequencies below 1 / (2 s) cycles a place, the Nyquist frequency, and shows
-    those above as others, the grid-like artefacts of figure 6(d). aliased: the share of the energy of the layer's
-    output at stride 1 that lies above, on either axis; all channels and images together, without each map's mean, under a
-    Hann window. Before the activation, which adds frequencies of its own. White noise would give 1 - 1 / s².
+    A layer with stride s is the same layer with stride 1, then sampling: it keeps each s-th place (Zhang 2019). Sampling
+    keeps frequencies below 1 / (2 s) cycles a place, the Nyquist frequency, and shows higher ones as lower ones: the
+    grid-like artefacts of figure 6(d). aliased: the share of energy above the Nyquist frequency, on either axis, in the
+    layer's output at stride 1; over all channels and images, without each map's mean, under a Hann window, and before the
+    activation, which adds frequencies of its own. White noise would give 1 - 1 / s².
 
     images: uint8, or float as the model takes them; some dozens are enough. Columns layer, kind, stride, aliased; worst,
     the channel with the largest share, and worst_aliased, its share. Left out: layers whose output at stride 1 has less
-    than 8 places a side, and layers of other kinds than convolution and pooling.
+    than 8 places a side, and all but convolutions and poolings.
     """
     samplers = {step.name: step for step in graph.steps(model) if _samples(step)}
     every = {name: _at_each_place(step) for name, step in samplers.items()}
@@ -134,7 +128,7 @@ def aliasing(model: keras.Model, images: np.ndarray) -> pd.DataFrame:
 
 
 def _kernels(model, layers):
-    """For each layer the filters (weights, channels) of the convolution that alone feeds it, or None."""
+    """For each layer the filters (weights, channels) of the single convolution that feeds it, or None."""
     fed = {}
 
     def call(step, *arguments, **_):
@@ -142,7 +136,7 @@ def _kernels(model, layers):
         if kind in ("Conv2D", "Conv2DTranspose", "DeconvolvedConv2D"):
             kernel = step.operation.transformed()[0] if kind == "DeconvolvedConv2D" else step.operation.kernel
             kernel = keras.ops.convert_to_numpy(kernel).astype(float)
-            kernel = np.moveaxis(kernel, 2, 3) if kind == "Conv2DTranspose" else kernel  # whose outputs come third
+            kernel = np.moveaxis(kernel, 2, 3) if kind == "Conv2DTranspose" else kernel  # its outputs come third
             source = kernel.reshape(-1, kernel.shape[-1])
         else:
             source = arguments[0] if kind in _CHANNEL_BY_CHANNEL else None
@@ -154,7 +148,7 @@ def _kernels(model, layers):
 
 
 def _earlier(products, live):
-    """Cosines of each channel with those before it, (channels, channels); NaN elsewhere, and where one does not live."""
+    """Cosines of each channel with the ones before it, (channels, channels); NaN elsewhere, and if either is dead."""
     length = np.sqrt(np.where(live & (np.diag(products) > 0), np.diag(products), np.nan))
     return np.where(np.tri(len(live), k=-1, dtype=bool), products / np.outer(length, length), np.nan)
 
@@ -169,7 +163,7 @@ def _samples(step):
 
 
 def _at_each_place(step):
-    """The same layer with stride 1, and without its activation."""
+    """The same layer with stride 1 and no activation."""
     settings = step.operation.get_config() | {"strides": 1}
     if "activation" in settings:
         settings["activation"] = None
@@ -190,7 +184,7 @@ def _spectrum(maps, strides):
         centred = one - (window * one).sum(axis=(0, 1)) / window.sum()
         energy += abs(np.fft.fft2(window * centred, size, axes=(0, 1))) ** 2
     down, across = (
-        # half of what lies on the Nyquist frequency itself; without a stride nothing is folded
+        # half of the energy on the Nyquist frequency itself; without a stride nothing is folded
         (1 + np.sign(0.5 / stride - abs(np.fft.fftfreq(length)))) / 2 if stride > 1 else np.ones(length)
         for length, stride in zip(size, strides, strict=True)
     )

@@ -1,4 +1,4 @@
-"""Whether hiding the same part changes different images alike: Zeiler & Fergus 2013, figure 8 and table 1."""
+"""Does hiding the same part change different images alike? Zeiler & Fergus 2013, figure 8 and table 1."""
 
 import numpy as np
 import pandas as pd
@@ -19,19 +19,19 @@ def measure(
     draws: int = 10,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Whether hiding the same part changes a layer alike in different images. Zeiler & Fergus 2013, figure 8, table 1.
+    """How differently a hidden part changes a layer in different images: Δ, for each part and layer.
 
-    With ε the change of a layer's output as a part is hidden under gray, Δ is the share of the layer's units in which the
-    signs of ε, one of -1, 0 and 1, differ between two images (Hamming distance), meant over the pairs of images. The
-    paper leaves its sum over pairs without a divisor and prints 0.07 for parts against 0.11 for random ones.
+    A part is hidden under gray, and ε is the change of a layer's output. Δ is the share of the layer's units in which the
+    signs of ε (-1, 0 or 1) differ between two images (Hamming distance), averaged over all pairs of images. The paper sums
+    over pairs, without a divisor, and prints 0.07 for parts and 0.11 for random ones.
 
-    images: n ≥ 2, uint8, or float as the model takes them, aligned: a part lies at about the same place in all, since
-    units are compared place by place. parts: {name: booleans (n, height, width), True on the part; or integers (n, 4),
-    boxes of top, left, bottom, right with the last two excluded}. A random part is the part itself, moved in each image to
-    a place drawn by `seed` with its bounding box within the image, `draws` times.
+    images: n ≥ 2, uint8, or float as the model takes them. They are aligned: a part lies at about the same place in all,
+    because units are compared place by place. parts: {name: booleans (n, height, width), True on the part; or integers
+    (n, 4), boxes of top, left, bottom, right with the last two excluded}. A random part is the part itself, moved in each
+    image to a random place, `draws` times; its bounding box stays within the image.
 
     One row for each part and layer: columns part, layer, delta, deviation, random, random_deviation; a deviation is the
-    s.d. over pairs of images. Raises ValueError for an unknown layer, a part that is empty in an image, or does not fit.
+    s.d. over pairs of images. Raises ValueError for an unknown layer, and for a part that is empty or does not fit.
     """
     floats, rng = inputs.as_input(model, images), np.random.default_rng(seed)
     if len(floats) < 2:
@@ -62,13 +62,13 @@ def measure(
 
 
 def _signs(one, other):
-    """The signs of one - other; 0 also where the two differ by no more than rounding."""
+    """The signs of one - other; 0 also for a difference by rounding."""
     change = one - other
     return np.where(abs(change) > 1e-6 * max(abs(one).max(), abs(other).max()), np.sign(change), 0)
 
 
 def _masks(name, part, shape):
-    """A part of each image as booleans of `shape`, from the same or from boxes."""
+    """A part of each image as booleans of `shape`; part: booleans, or boxes."""
     part = np.asarray(part)
     if part.shape == (shape[0], 4) and np.issubdtype(part.dtype, np.integer):
         row, column = np.arange(shape[1])[None, :, None], np.arange(shape[2])[None, None]
@@ -90,7 +90,7 @@ def _masks(name, part, shape):
 
 
 def _moved(masks, rng):
-    """Each mask at a random place, whole within the image."""
+    """Each mask at a random place, entirely within the image."""
     moved = np.zeros_like(masks)
     for mask, new in zip(masks, moved, strict=True):
         box = ndimage.find_objects(mask.astype(int))[0]
@@ -101,9 +101,9 @@ def _moved(masks, rng):
 
 
 def figure(table):
-    """Δ of each part (filled, by layer) beside that of the same part moved at random (hollow); bars: s.d. over pairs.
+    """Δ of each part by layer (filled), and of the same part moved at random (hollow); bars: s.d. over pairs.
 
-    table: as diagnostics.correspondence returns.
+    table: from `measure`.
     """
     layers, parts = table["layer"].unique(), table["part"].unique()
     fig, ax = figures.one(0.3 * len(layers) * max(len(parts), 2) + 0.9)

@@ -1,18 +1,17 @@
-"""How far features move as the image is moved, enlarged or turned: Zeiler & Fergus 2013, figure 5."""
+"""How much features change when the image is moved, enlarged or turned: Zeiler & Fergus 2013, figure 5."""
 
 import numpy as np
 import pandas as pd
 from scipy import ndimage
 
-from deconvlib import figures, progress
+from deconvlib import checks, figures, progress
 from deconvlib.backend import keras
 from deconvlib.deconvnet import activations, graph, inputs
 from deconvlib.experiments import occlusion
 
 SCALES = np.linspace(1.0, 1.8, 17)  # the paper's range
-
-
 ROTATIONS = np.arange(0.0, 351.0, 10.0)  # degrees; the paper's range
+AMOUNTS = {"translation": "pixels down", "scale": "factor", "rotation": "degrees"}
 
 
 def measure(
@@ -24,19 +23,19 @@ def measure(
     scale: np.ndarray = SCALES,
     rotation: np.ndarray = ROTATIONS,
 ) -> pd.DataFrame:
-    """How far each layer moves as an image is moved, enlarged or turned. Zeiler & Fergus 2013, figure 5.
+    """How much each layer changes when an image is moved, enlarged or turned.
 
-    One row for each transformation ("translation", "scale", "rotation"), amount, image and layer: columns
-    transformation, amount, image, layer; distance, the Euclidean distance of the layer's whole output from that of the
-    untransformed image; relative, that over the length of the latter (NaN where it is zero); probability, of the true
-    class.
+    One row for each transformation ("translation", "scale", "rotation"), amount, image and layer. Columns: transformation,
+    amount, image, layer; distance, the Euclidean distance between the layer's whole outputs for the transformed and the
+    original image; relative, distance over the length of the original's output (NaN where that is zero); probability, of
+    the true class.
 
     translation: pixels downwards; None: 17 steps within a quarter of the height, up and down, about the paper's 60 of 224.
     scale: factors above 0; above 1 enlarges about the centre. rotation: degrees, counterclockwise about the centre.
-    Each may be empty. Interpolation is bilinear; what comes into view from outside is the image mirrored at its border,
-    because a plain border would be an edge that the network answers to.
+    Each may be empty. Interpolation is bilinear. Outside its border the image is mirrored, because a plain border would be
+    an edge that the network answers to.
 
-    images, labels: as for `occlusion`. Raises ValueError for an unknown layer, a scale of 0 or less, and as `occlusion`.
+    images, labels: as for `occlusion.measure`. Raises ValueError for a scale of 0 or less, and as that does.
     """
     floats, labels = inputs.as_input(model, images), checks.labels(model, labels, len(images))
     height = floats.shape[1]
@@ -66,12 +65,12 @@ def measure(
 
 
 def transformed(image: np.ndarray, kind: str, amount: float) -> np.ndarray:
-    """An image (height, width, channels) changed as `invariance` does it: kind "translation", "scale" or "rotation"."""
+    """An image (height, width, channels), transformed as in `measure`: kind is "translation", "scale" or "rotation"."""
     if kind == "translation":
         back, shift = np.eye(2), np.array([-amount, 0])
     else:
         turn = np.radians(amount) if kind == "rotation" else 0
-        # from each place of the result to where it comes from; rows count downwards
+        # from each place in the result back to its source; rows count downwards
         back = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]]) / (amount if kind == "scale" else 1)
         centre = (np.array(image.shape[:2]) - 1) / 2
         shift = centre - back @ centre
@@ -80,7 +79,7 @@ def transformed(image: np.ndarray, kind: str, amount: float) -> np.ndarray:
 
 
 def _distances(outputs):
-    """Of each output but the last its distance from the first of the batch, and the first's length, both (n,); the last."""
+    """For each output but the last: distances from the first of the batch, and the first's length, both (n,); the last."""
     *outputs, prediction = outputs
     found = []
     for vectors in activations.vectors(outputs):
@@ -89,13 +88,10 @@ def _distances(outputs):
     return [*found, prediction]
 
 
-AMOUNTS = {"translation": "pixels down", "scale": "factor", "rotation": "degrees"}
-
-
 def figure(table, titles):
     """Figure 5 of Zeiler & Fergus: a row a transformation, a column a layer and one for the class, a line an image.
 
-    table: as diagnostics.invariance returns; titles: of the images.
+    table: from `measure`; titles: of the images.
     """
     kinds, layers = table["transformation"].unique(), table["layer"].unique()
     fig = figures.figure(1.5 * len(kinds) + 0.5)
@@ -116,10 +112,10 @@ def figure(table, titles):
 
 
 def moved(images, titles, table, at):
-    """An image before and after, and how the probability of its class goes with each transformation alone.
+    """An image before and after, and the probability of its class under each transformation alone.
 
-    images: the two; table: the rows of diagnostics.invariance for this image and one layer; at: {transformation: amount},
-    marked on the curves.
+    images: the two; table: the rows of `measure` for this image and one layer; at: {transformation: amount}, marked on
+    the curves.
     """
     fig = figures.figure(figures.WIDTH / 5 + 0.3)
     axs = fig.subplots(1, 2 + len(at), width_ratios=[1, 1, *[1.1] * len(at)])

@@ -1,4 +1,4 @@
-"""How much of the class each layer's features tell a linear classifier: Zeiler & Fergus 2013, table 7."""
+"""How well a linear classifier tells the classes from each layer's features: Zeiler & Fergus 2013, table 7."""
 
 import warnings
 
@@ -9,30 +9,29 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from deconvlib import figures, progress
+from deconvlib import checks, figures, progress
 from deconvlib.backend import keras
 from deconvlib.data.dataset import Dataset
 from deconvlib.deconvnet import activations
 
+REGULARIZATION = 100.0  # the penalty on the summed loss is half of this times |weights|²
 
-def measure(
-    model: keras.Model, dataset: Dataset, layers: list[str], dimension: int = 512, regularization: float = 100.0
-) -> pd.DataFrame:
-    """How well a linear classifier does on the features of each layer. Zeiler & Fergus 2013, table 7.
 
-    Logistic regression (scikit-learn) on features standardised by the training images, with a penalty of
-    `regularization` / 2 · |weights|² on the summed loss. To bound their number, maps are averaged over the cells of the
-    finest grid that leaves at most `dimension` features (one cell, global average pooling, where the channels alone are
-    more); vectors stay whole. What is lost by the average is lost to the probe: compare layers with that in mind.
+def measure(model: keras.Model, dataset: Dataset, layers: list[str], dimension: int = 512) -> pd.DataFrame:
+    """The accuracy of a linear classifier on the features of each layer: one row a layer.
 
-    One row a layer: columns layer, features, their number; train and test, accuracies in [0, 1]; error, the standard
-    error of `test` by its number of images. Raises ValueError for an unknown layer, images that do not fit the model, and
-    training images of one class alone.
+    Logistic regression (scikit-learn) on features standardised by the training images. To bound their number, maps are
+    averaged over the cells of the finest grid that leaves at most `dimension` features (one cell, global average pooling,
+    if the channels alone are more); vectors stay whole. The probe cannot see what the average loses: compare layers with
+    that in mind.
+
+    Columns: layer; features, their number; train and test, accuracies in [0, 1]; error, the standard error of `test` by
+    its number of images. Raises ValueError for an unknown layer, images that do not fit the model, and training images of
+    a single class.
     """
     if len(np.unique(dataset.y_train)) < 2:
         raise ValueError(f"the training images of {dataset.name} are of one class; a probe tells two or more apart")
-    if dimension < 1 or not regularization > 0:
-        raise ValueError(f"dimension is 1 or more, regularization above 0; not {dimension} and {regularization}")
+    checks.positive("dimension", dimension)
 
     def pooled(outputs):
         return activations.vectors([_cells(output, dimension) for output in outputs])
@@ -44,7 +43,7 @@ def measure(
     )
     found = []
     for layer, x, x_test in progress.steps(list(zip(layers, train, test, strict=True)), "probes", "layer"):
-        probe = make_pipeline(StandardScaler(), LogisticRegression(C=1 / regularization, max_iter=100))
+        probe = make_pipeline(StandardScaler(), LogisticRegression(C=1 / REGULARIZATION, max_iter=100))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # the last digits of the loss change no accuracy
             probe.fit(x, dataset.y_train)
@@ -69,9 +68,9 @@ def _cells(output, dimension):
 
 
 def figure(table):
-    """Accuracy of a linear classifier on each layer's features: test (with its standard error) over training.
+    """Accuracy of a linear classifier on each layer's features: test (with its standard error) beside training.
 
-    table: as architecture.probes returns.
+    table: from `measure`.
     """
     fig, ax = figures.one(2.6)
     place = np.arange(len(table))

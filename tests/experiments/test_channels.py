@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deconvlib import experiments
 from deconvlib.backend import keras
-from deconvlib.data.loading import Dataset
+from deconvlib.deconvnet import activations
+from deconvlib.experiments import channels
 
 RNG = np.random.default_rng(0)
 NOISE = RNG.random((40, 16, 16, 3)).astype(np.float32)
@@ -37,8 +37,8 @@ def planted(normalized=False):
 
 @pytest.mark.parametrize("normalized", [False, True])
 def test_finds_the_planted_faults_and_no_other(normalized, monkeypatch):
-    monkeypatch.setattr(features, "BATCH", 16)
-    table = experiments.channels.measure(planted(normalized), NOISE)
+    monkeypatch.setattr(activations, "BATCH", 16)
+    table = channels.measure(planted(normalized), NOISE)
     first = "relu1" if normalized else "conv1"
     assert table["layer"].tolist() == [first] * 8 + ["deconv1"] * 5
     assert table.loc[table["dead"], ["layer", "channel"]].to_numpy().tolist() == [[first, 2]]
@@ -47,7 +47,7 @@ def test_finds_the_planted_faults_and_no_other(normalized, monkeypatch):
     assert doubles["cosine"].iloc[0] == pytest.approx(1) and doubles["correlation"].iloc[0] > 0.95
     assert table.loc[table["loud"], ["layer", "channel"]].to_numpy().tolist() == [[first, 7]]
     assert table.loc[2, "peak"] == 0 and table.loc[2, "firing"] == 0 and 0 < table.loc[0, "firing"] < 1
-    counts = experiments.channels.faults(table)
+    counts = channels.faults(table)
     expected = [[first, 8, 1, 1, 1], ["deconv1", 5, 0, 0, 0]]
     assert counts.columns.tolist() == ["layer", "channels", "dead", "duplicates", "loud"]
     assert counts.to_numpy().tolist() == expected
@@ -55,7 +55,7 @@ def test_finds_the_planted_faults_and_no_other(normalized, monkeypatch):
 
 def test_what_a_channel_does_is_what_its_map_holds():
     model = planted()
-    table = experiments.channels.measure(model, NOISE, ["deconv1"])
+    table = channels.measure(model, NOISE, ["deconv1"])
     maps = model.predict(NOISE, verbose=0).reshape(-1, 5)
     np.testing.assert_allclose(table["peak"], maps.max(axis=0), rtol=1e-4)
     np.testing.assert_allclose(table["firing"], (maps > 0).mean(axis=0), atol=1e-4)
@@ -74,7 +74,7 @@ def test_channels_alike_in_what_they_do_are_duplicates_whatever_feeds_them():
     left, right = RNG.normal(size=(2, 1, 1, 3, 2))
     right[..., 1] = left[..., 0] + right[..., 0] - left[..., 1]  # filters differ, sums do not
     model.set_weights([left, np.zeros(2), right, np.zeros(2)])
-    table = experiments.channels.measure(model, NOISE)
+    table = channels.measure(model, NOISE)
     assert table["duplicate_of"].tolist() == [pd.NA, 0]
     assert table["rms"].isna().all() and not table["loud"].any()  # two convolutions feed the layer
 
@@ -99,7 +99,7 @@ WAVES = {
 
 @pytest.mark.parametrize("stride", [2, 4])
 def test_white_noise_is_folded_as_its_bandwidth_says(stride):
-    row = experiments.channels.aliasing(identity(stride), WHITE).loc[0]
+    row = channels.aliasing(identity(stride), WHITE).loc[0]
     assert row["layer"] == "layer" and row["kind"] == "DepthwiseConv2D" and row["stride"] == (stride, stride)
     # without the mean of each map a little less of what is kept
     assert 0 < row["aliased"] - (1 - 1 / stride**2) < 0.015
@@ -111,14 +111,14 @@ def test_white_noise_is_folded_as_its_bandwidth_says(stride):
 )
 def test_waves_are_folded_where_the_stride_is_too_long_for_them(period, stride, expected):
     layer = keras.layers.MaxPooling2D(1, strides=stride, name="layer")
-    table = experiments.channels.aliasing(sampled(layer), WAVES[period])
+    table = channels.aliasing(sampled(layer), WAVES[period])
     assert table["aliased"].tolist() == [pytest.approx(expected, abs=1e-3)]
 
 
 def test_pooling_counts_as_the_filter_that_it_is():
     # the mean of two neighbours passes cos² of π times the frequency: below a quarter 0.818 of noise, on both axes 0.669
     layer = keras.layers.AveragePooling2D(2, name="pool1")
-    assert 0 < experiments.channels.aliasing(sampled(layer), WHITE)["aliased"].iloc[0] - (1 - 0.669) < 0.015
+    assert 0 < channels.aliasing(sampled(layer), WHITE)["aliased"].iloc[0] - (1 - 0.669) < 0.015
 
 
 def test_layers_without_a_stride_or_a_spectrum_are_left_out():
@@ -130,68 +130,19 @@ def test_layers_without_a_stride_or_a_spectrum_are_left_out():
             keras.layers.Conv2D(2, 3, strides=2, name="conv2"),  # 5 places a side at stride 1
         ]
     )
-    assert experiments.channels.aliasing(model, WHITE)["layer"].tolist() == ["pool1"]
+    assert channels.aliasing(model, WHITE)["layer"].tolist() == ["pool1"]
     flat = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten()])
-    assert experiments.channels.aliasing(flat, WHITE[:, :8, :8]).empty
-
-
-def exclusive_or(count):
-    """Uniform images, class 1 where either red or green is bright and not both."""
-    bright = RNG.integers(0, 2, (count, 2))
-    images = np.zeros((count, 6, 6, 3), np.uint8)
-    images[..., :2] = 200 * bright[:, None, None] + RNG.integers(0, 50, (count, 6, 6, 2))
-    return images, bright[:, 0] ^ bright[:, 1]
-
-
-def test_a_probe_reads_what_is_linear_in_a_layer_and_only_that():
-    dataset = Dataset("xor", *exclusive_or(200), *exclusive_or(100), ("same", "other"))
-    model = keras.Sequential(
-        [
-            keras.Input((6, 6, 3)),
-            keras.layers.Rescaling(1.0, name="pixels"),
-            keras.layers.Conv2D(2, 1, activation="relu", name="conv1"),
-            keras.layers.Flatten(name="flat"),
-        ]
-    )
-    model.set_weights([np.array([[1, -1], [-1, 1], [0, 0]], np.float32)[None, None], np.zeros(2, np.float32)])
-    table = experiments.probes.measure(model, dataset, ["pixels", "conv1", "flat"], dimension=18).set_index("layer")
-    assert table["features"].tolist() == [12, 18, 72]  # two by two cells of three, three by three of two, a whole vector
-    assert table.loc["pixels", "test"] < 0.8 and table.loc["pixels", "train"] < 0.8
-    assert table.loc["conv1", "test"] == table.loc["flat", "test"] == 1
-    share = table.loc["pixels", "test"]
-    np.testing.assert_allclose(table.loc["pixels", "error"], np.sqrt(share * (1 - share) / 100))
-
-
-@pytest.mark.parametrize("dimension", [12, 27, 36, 3])
-def test_cells_are_means_of_what_they_cover(dimension):
-    maps = RNG.random((2, 7, 6, 3)).astype(np.float32)
-    cells = keras.ops.convert_to_numpy(experiments.probes._cells(keras.ops.convert_to_tensor(maps), dimension))
-    side = int(np.sqrt(dimension / 3))
-    assert cells.shape == (2, side, side, 3)
-    edges = [[(int(np.floor(i * n / side)), int(np.ceil((i + 1) * n / side))) for i in range(side)] for n in (7, 6)]
-    expected = [[maps[:, a:b, c:d].mean(axis=(1, 2)) for c, d in edges[1]] for a, b in edges[0]]
-    np.testing.assert_allclose(cells, np.moveaxis(np.array(expected), 2, 0), rtol=1e-5)
+    assert channels.aliasing(flat, WHITE[:, :8, :8]).empty
 
 
 def test_refuses():
     model = planted()
     with pytest.raises(ValueError, match="'conv9' is not in this model; did you mean 'conv1'"):
-        experiments.channels.measure(model, NOISE, ["conv9"])
+        channels.measure(model, NOISE, ["conv9"])
     with pytest.raises(ValueError, match="image 3 holds NaN"):
-        experiments.channels.measure(model, np.where(np.arange(40)[:, None, None, None] == 3, np.nan, NOISE))
-    with pytest.raises(ValueError, match=r"a correlation in \(0, 1\], not 0"):
-        experiments.channels.measure(model, NOISE, threshold=0)
+        channels.measure(model, np.where(np.arange(40)[:, None, None, None] == 3, np.nan, NOISE))
     flat = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Flatten(name="flat")], name="flat_model")
     with pytest.raises(ValueError, match="'flat_model' has no rectified convolution"):
-        experiments.channels.measure(flat, NOISE)
+        channels.measure(flat, NOISE)
     with pytest.raises(ValueError, match=r"'flat' has outputs of shape \(768,\); feature maps are needed"):
-        experiments.channels.measure(flat, NOISE, ["flat"])
-    images, labels = exclusive_or(20)
-    one = Dataset("one", images, np.zeros(20, int), images, labels, ("same", "other"))
-    with pytest.raises(ValueError, match="images of one are of one class"):
-        experiments.probes.measure(model, one, ["conv1"])
-    both = Dataset("xor", images, labels, images, labels, ("same", "other"))
-    with pytest.raises(ValueError, match=r"images of shape \(20, 6, 6, 3\) do not fit"):
-        experiments.probes.measure(model, both, ["conv1"])
-    with pytest.raises(ValueError, match="dimension is 1 or more, regularization above 0; not 0 and 1"):
-        experiments.probes.measure(model, both, ["conv1"], dimension=0, regularization=1)
+        channels.measure(flat, NOISE, ["flat"])
