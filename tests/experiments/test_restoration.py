@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from deconvlib import data, experiments
+from deconvlib import data
+from deconvlib.experiments import quality
 from deconvlib.experiments.restoration import DAMAGES
 
 
@@ -18,18 +19,18 @@ def test_every_method_undoes_some_of_its_damage(name, images):
     damaged = damage(images[:8], np.random.default_rng(1))
     assert damaged.dtype == np.float32 and damaged.min() >= 0 and damaged.max() <= 1
     np.testing.assert_allclose(damaged * 255, np.round(damaged * 255), atol=1e-4)
-    before = experiments.quality.of_images(damage.enlarged(damaged), images[:8])["PSNR"].mean()
+    before = quality.of_images(damage.enlarged(damaged), images[:8])["PSNR"].mean()
     for method in damage.methods:
         restored = damage.tuned(method, images[8:16])(damaged)
         assert restored.shape == images[:8].shape and restored.dtype == np.float32
-        assert experiments.quality.of_images(restored, images[:8])["PSNR"].mean() > before, method
+        assert quality.of_images(restored, images[:8])["PSNR"].mean() > before, method
 
 
 @pytest.mark.parametrize("name", [name for name in DAMAGES if name != "half size"])
 def test_a_stronger_damage_is_worse(name, images):
     damage = DAMAGES[name]
     scores = [
-        experiments.quality.of_images(damage(images, np.random.default_rng(1), strength), images)["PSNR"].mean()
+        quality.of_images(damage(images, np.random.default_rng(1), strength), images)["PSNR"].mean()
         for strength in damage.strengths
     ]
     assert scores == sorted(scores, reverse=True)
@@ -75,5 +76,5 @@ def test_an_image_that_knows_its_blur_is_sharper_with_the_right_one(images):
     damage = DAMAGES["blur"]
     damaged = damage(images, np.random.default_rng(0), 1.0)
     remedy = damage.tuned("Richardson–Lucy", images)
-    right, wrong = (experiments.quality.of_images(remedy(damaged, strength), images)["PSNR"].mean() for strength in (1.0, 2.0))
+    right, wrong = (quality.of_images(remedy(damaged, strength), images)["PSNR"].mean() for strength in (1.0, 2.0))
     assert right > wrong + 1
