@@ -6,7 +6,6 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.figure import Figure
 from nbclient import NotebookClient
 
 from deconvlib import data, deconvnet, experiments, figures, networks, training
@@ -57,6 +56,13 @@ COMPARED = pd.DataFrame(
 )
 BINS = pd.DataFrame({"confidence": [0.5, 0.9], "accuracy": [0.4, 0.9], "count": [3, 5]})
 
+
+def patches(pixels, projections):
+    """Patches of units of channel 3."""
+    zeros = np.zeros(pixels.shape[:-3], int)
+    return deconvnet.Patches(pixels, projections, zeros, zeros, "conv1", deconvnet.Units(zeros, zeros, zeros, zeros + 3, zeros))
+
+
 EVERY = {
     "forest": lambda: experiments.statistics.forest(COMPARED),
     "covariances": lambda: networks.network_deconvolution.covariances([np.eye(4), -np.eye(4)], ["before", "after"]),
@@ -77,7 +83,7 @@ EVERY = {
     "matrix_of_operator": lambda: networks.summary.matrix_of_operator(RNG.normal(size=(4, 9))),
     "arrays": lambda: networks.summary.arrays([np.eye(2), np.eye(3)], ["two", "three"]),
     "switches": lambda: deconvnet.figures.switches(IMAGES[:2], RNG.random((2, 8, 8)), RNG.random((2, 8, 8)) > 0.7),
-    "gallery": lambda: deconvnet.gallery(RNG.random((3, 5, 4, 4, 1)), RNG.normal(size=(3, 5, 4, 4, 1)), ["a", "b", "c"]),
+    "gallery": lambda: deconvnet.gallery(patches(RNG.random((3, 5, 4, 4, 1)), RNG.normal(size=(3, 5, 4, 4, 1)))),
     "projections": lambda: deconvnet.figures.projections(IMAGES[:2], {"deconvnet": RNG.normal(size=(2, 8, 8, 3))}),
     "cascade": lambda: experiments.randomization.figure(CASCADE),
     "deletion_and_insertion": lambda: experiments.deletion.figure({"random": CURVE}, {"random": CURVE}),
@@ -112,7 +118,7 @@ EVERY = {
 @pytest.mark.parametrize("draw", EVERY.values(), ids=EVERY)
 def test_every_figure_can_be_drawn_and_shows_nothing_by_itself(draw, tmp_path):
     figure = draw()
-    assert isinstance(figure, Figure)
+    assert isinstance(figure, figures.Figure), "a notebook would not show it"
     figure.savefig(tmp_path / "figure.png")
 
 
@@ -140,15 +146,17 @@ def test_an_operator_is_shown_with_zero_in_the_middle():
 
 
 def test_the_gallery_puts_patches_left_and_projections_right():
-    patches, projections = np.zeros((1, 4, 32, 32, 1)), np.zeros((1, 4, 32, 32, 1))
-    patches[0, 1] = 0.25  # of two by two tiles the upper right
+    seen, projections = np.zeros((1, 4, 32, 32, 1)), np.zeros((1, 4, 32, 32, 1))
+    seen[0, 1] = 0.25  # of two by two tiles the upper right
     projections[0, 2, :, :, 0] = 1.0  # the lower left
-    (image,) = deconvnet.gallery(patches, projections, ["conv1, channel 0"]).axes[0].images
+    ax = deconvnet.gallery(patches(seen, projections)).axes[0]
+    assert ax.get_title() == "conv1, channel 3"
+    (image,) = ax.images
     shown = image.get_array()
     half = shown.shape[1] // 2
     assert shown[5, 40] == 0.25 and shown[5, 5] == 0 and shown[40, 40] == 0
     assert shown[40, half + 10] == 1 and shown[5, half + 10] == 0.5
-    (image,) = deconvnet.gallery((patches * 255).astype(np.uint8), projections, ["conv1, channel 0"]).axes[0].images
+    (image,) = deconvnet.gallery(patches((seen * 255).astype(np.uint8), projections)).axes[0].images
     np.testing.assert_allclose(image.get_array(), shown, atol=1 / 255)
 
 
@@ -243,10 +251,9 @@ def test_costs_of_operators_and_gaps_of_accuracy_are_where_their_tables_say():
     assert both.lines[0].get_ydata().tolist() == [2, 2] and memory.lines[0].get_ydata().tolist() == [0.25, 0.25]
     table = pd.DataFrame({"setting": ["x", "y"], "training": [0.9, 0.8], "test": [0.5, 0.6]})
     (ax,) = training.overfitting(table).axes
-    line, training, test = ax.lines
-    assert (
-        line.get_xdata()[0] == 0.5 and training.get_xdata().tolist() == [0.9, 0.8] and test.get_xdata().tolist() == [0.5, 0.6]
-    )
+    line, trained, tested = ax.lines
+    assert line.get_xdata()[0] == 0.5
+    assert (trained.get_xdata().tolist(), tested.get_xdata().tolist()) == ([0.9, 0.8], [0.5, 0.6])
 
 
 @pytest.mark.parametrize(
@@ -257,7 +264,7 @@ def test_costs_of_operators_and_gaps_of_accuracy_are_where_their_tables_say():
         (lambda: figures.image_sheet(np.full((2, 4, 4, 3), 200.0)), r"lie in \[0, 1\] or be uint8; these lie in \[200, 200\]"),
         (lambda: figures.image_sheet(np.full((2, 4, 4, 3), np.nan)), r"lie in \[0, 1\]"),
         (lambda: figures.to_display(np.full((1, 2, 2, 1), np.nan)), "NaN"),
-        (lambda: deconvnet.gallery(np.zeros((1, 4, 8, 8, 3)), np.zeros((1, 4, 8, 8, 1)), [""]), "one shape"),
+        (lambda: deconvnet.gallery(patches(*np.zeros((2, 4, 8, 8, 3)))), r"of shape \(channels, k\), not \(4,\)"),
         (lambda: deconvnet.figures.switches(IMAGES[:1], np.zeros((1, 4, 4)), np.zeros((1, 8, 8), bool)), "one shape"),
         (
             lambda: experiments.evolution.figure([0], np.zeros((1, 4, 8, 8, 3)), np.zeros((1, 4, 8, 8, 1)), [""] * 4, []),
@@ -272,8 +279,8 @@ def test_refuses(draw, said):
 
 def test_a_notebook_shows_a_figure_once_and_a_panel_by_its_name():
     cells = [
-        "import numpy as np\nfrom deconvlib import figures as plots\nfrom deconvlib.lab import panels\nplots.use_style()",
-        "plots.image_sheet(np.zeros((2, 4, 4, 3)))",
+        "import numpy as np\nfrom deconvlib import figures\nfrom deconvlib.lab import panels\nfigures.use_style()",
+        "figures.image_sheet(np.zeros((2, 4, 4, 3)))",
         "panels.explore(lambda rank: figures.image_sheet(np.zeros((2, 4, 4, 3))), rank=(0, 3))",
     ]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
