@@ -1,4 +1,4 @@
-"""Images and labels: named data sets, folders of photographs, generated shapes. Knows no Keras, but to download."""
+"""Images and labels: named data sets, folders of photographs, generated shapes. Keras only downloads."""
 
 from deconvlib.data.dataset import Dataset, Sample, Scenes
 from deconvlib.data.inspect import (

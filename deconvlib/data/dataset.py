@@ -11,7 +11,7 @@ class Dataset:
     """Training and test images with their labels.
 
     x_train, x_test: uint8 (n, height, width, channels). y_train, y_test: integers (n,), numbers of `class_names`.
-    masks_train, masks_test: bool (n, height, width), True where the object is; None where that is not known.
+    masks_train, masks_test: bool (n, height, width), True on the object; None if it is not known.
 
     Raises ValueError for arrays that disagree, and for a label out of range.
     """
@@ -26,7 +26,10 @@ class Dataset:
     masks_test: np.ndarray | None = None
 
     def __post_init__(self):
-        for part, images, labels in (("training", self.x_train, self.y_train), ("test", self.x_test, self.y_test)):
+        for part, images, labels, masks in (
+            ("training", self.x_train, self.y_train, self.masks_train),
+            ("test", self.x_test, self.y_test, self.masks_test),
+        ):
             if images.dtype != np.uint8 or images.ndim != 4:
                 shape = f"{images.dtype} of shape {images.shape}"
                 raise ValueError(f"{part} images must be uint8 (n, height, width, channels), not {shape}")
@@ -41,10 +44,6 @@ class Dataset:
                     f"{part} label {wrong[0]} is {labels[wrong[0]]}; the {self.num_classes} classes have the numbers 0 to "
                     f"{self.num_classes - 1}"
                 )
-        for part, images, masks in (
-            ("training", self.x_train, self.masks_train),
-            ("test", self.x_test, self.masks_test),
-        ):
             if masks is not None and (masks.dtype != bool or masks.shape != images.shape[:3]):
                 shape = f"{masks.dtype} of shape {masks.shape}"
                 raise ValueError(f"{part} masks must be bool {images.shape[:3]}, one an image, not {shape}")
@@ -68,12 +67,12 @@ class Dataset:
         )
 
     def take(self, train: int | None = None, test: int | None = None, seed: int = 0) -> "Dataset":
-        """A random subset of so many training and test images; None keeps all. Raises ValueError where there are fewer."""
+        """A random subset of so many training and test images; None keeps all. Raises ValueError if there are fewer."""
         for part, wanted, labels in (("training", train, self.y_train), ("test", test, self.y_test)):
             if wanted is not None and not 1 <= wanted <= len(labels):
                 raise ValueError(f"{wanted} {part} images asked of {self.name}, which has {len(labels)}")
         rng = np.random.default_rng(seed)
-        # both are drawn, whatever is asked: the training images must not depend on how many test images are kept
+        # draw both in any case: the training images must not depend on how many test images are kept
         in_test, in_train = (rng.permutation(len(labels)) for labels in (self.y_test, self.y_train))
         subset = self
         if test is not None:
@@ -87,7 +86,7 @@ class Dataset:
         return self._of_each_class([n] * self.num_classes, seed)
 
     def long_tail(self, imbalance: float, seed: int = 0) -> "Dataset":
-        """Class sizes fall exponentially, the first `imbalance` times the last; the test set stays (Cui et al. 2019).
+        """Class sizes fall exponentially, the first is `imbalance` times the last; the test set stays (Cui et al. 2019).
 
         Class k of K keeps n · imbalance^(-k / (K - 1)) training images, n the size of the smallest class, rounded down.
         """
@@ -95,14 +94,14 @@ class Dataset:
             raise ValueError(f"imbalance is the largest class' size over the smallest's, 1 or more, not {imbalance}")
         largest = np.bincount(self.y_train, minlength=self.num_classes).min()
         steps = max(self.num_classes - 1, 1)
-        # divided, not multiplied by a negative power: 4900 * 49**-1.0 is a little less than 100
+        # divide, don't multiply by a negative power: 4900 * 49**-1.0 is a little less than 100
         sizes = [max(int(largest / imbalance ** (k / steps)), 1) for k in range(self.num_classes)]
         return self._of_each_class(sizes, seed)
 
     def hold_out(self, share: float, seed: int = 0) -> "Dataset":
         """A dataset whose test images are that share of the training images, every class in proportion; the rest trains.
 
-        What is chosen by it, a learning rate for one, has not seen the test images. Raises ValueError for a class of one image.
+        Choose a learning rate by it, and the real test images stay unseen. Raises ValueError for a class of one image.
         """
         from sklearn.model_selection import train_test_split
 
@@ -129,9 +128,9 @@ class Dataset:
 
 
 class Sample(NamedTuple):
-    """Some images of a collection, for a model that is there already.
+    """Some images of a collection, for a model that exists already.
 
-    images: uint8 (n, height, width, channels). labels: integers (n,), numbers of `class_names`; None, and no names, where
+    images: uint8 (n, height, width, channels). labels: integers (n,), numbers of `class_names`; None, and no names, if
     the collection has no classes. source: each image's file, or its number in its array or data set.
     """
 
@@ -143,7 +142,7 @@ class Sample(NamedTuple):
 
 @dataclass(frozen=True)
 class Scenes:
-    """Training and test images, and what is at each of their pixels.
+    """Training and test images, and the class of each of their pixels.
 
     x_train, x_test: uint8 (n, height, width, channels). y_train, y_test: uint8 (n, height, width), numbers of `class_names`.
 

@@ -20,25 +20,14 @@ SUFFIXES = (".png", ".jpg", ".jpeg")
 
 
 class Folder:
-    """The files below a folder or inside a .zip: one view of both. Hidden files are left out."""
+    """The files below a folder or inside a .zip, without hidden files: one view of both."""
 
     def __init__(self, path):
         self.path, self.below = path, ""
-        if path.is_file() and not zipfile.is_zipfile(path):
-            raise ValueError(f"{path} is not a folder, a .zip or an .npz (or it is cut short); images go in a folder a class")
-        if path.is_file():
-            with zipfile.ZipFile(path) as archive:  # some tools write .\\cat\\1.png, or ./cat/1.png
-                raw = {name.replace("\\", "/").removeprefix("./"): name for name in archive.namelist()}
-        else:
-            raw = {}
-            for root, folders, files in os.walk(path, followlinks=True):
-                inside = Path(root).relative_to(path).as_posix() + "/"
-                for name in (*files, *(f"{folder}/" for folder in folders)):
-                    raw[(inside + name).removeprefix("./")] = inside + name
-        visible = (
-            name for name in raw if not name.startswith((".", "__MACOSX")) and "/." not in name and "/__MACOSX" not in name
-        )
-        self.names = {name: raw[name] for name in sorted(visible)}  # relative to `below` -> relative to `path`
+        listed = _in_folder(path) if path.is_dir() else _in_archive(path)
+        hidden = [name for name in listed if any(part.startswith((".", "__MACOSX")) for part in name.split("/"))]
+        # {name relative to `below`: name relative to `path`}; the name of a folder ends in /
+        self.names = {name: listed[name] for name in sorted(set(listed) - set(hidden))}
 
     def __str__(self):
         return str(self.path / self.below)
@@ -47,7 +36,7 @@ class Folder:
         return [name for name in self.names if name.lower().endswith(SUFFIXES)]
 
     def parts(self):
-        """[training, test], or [everything] where there is no such split; a folder that only wraps others is opened."""
+        """[training, test], or [everything] without such a split; a folder that only wraps others is opened."""
         heads = {name.partition("/")[0] for name in self.names if "/" in name}
         if {"train", "test"} <= heads:
             return [self._inside("train"), self._inside("test")]
@@ -58,7 +47,7 @@ class Folder:
 
     def _inside(self, head):
         start = f"{head}/"
-        inner = copy.copy(self)  # of the same listing: an archive's 50,000 names are read once
+        inner = copy.copy(self)  # with the same listing: an archive's 50,000 names are read once
         inner.below += start
         inner.names = {name[len(start) :]: raw for name, raw in self.names.items() if name.startswith(start) and name != start}
         return inner
@@ -73,16 +62,51 @@ class Folder:
                 yield lambda name: archive.read(self.names[name])
 
     def fingerprint(self, files):
-        """Changes with the files' names, sizes and times."""
+        """A text that changes with the files' names, sizes and times."""
         stats = [(self.path / self.names[name]).stat() for name in files] if self.path.is_dir() else [self.path.stat()]
         return "\n".join([str(self.path.resolve()), self.below, *files, *(f"{s.st_size} {s.st_mtime_ns}" for s in stats)])
 
 
+def _in_folder(path):
+    listed = {}
+    for root, folders, files in os.walk(path, followlinks=True):
+        inside = Path(root).relative_to(path).as_posix() + "/"
+        for name in (*files, *(f"{folder}/" for folder in folders)):
+            listed[(inside + name).removeprefix("./")] = inside + name
+    return listed
+
+
+def _in_archive(path):
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path} is not a folder, a .zip or an .npz (or it is cut short); images go in a folder a class")
+    with zipfile.ZipFile(path) as archive:  # some tools write .\\cat\\1.png, or ./cat/1.png
+        return {name.replace("\\", "/").removeprefix("./"): name for name in archive.namelist()}
+
+
+def classes_of(files):
+    """(labels, class names) of files in class folders; a label is the number of a name in alphabetical order."""
+    names, labels = np.unique([name.partition("/")[0] for name in files], return_inverse=True)
+    return labels, tuple(names.tolist())
+
+
 def decode(folder, size):
-    """(images, labels, class names) of a folder, from the cache where it has been decoded before."""
+    """(images, labels, class names) of class folders, from the cache if they were decoded before."""
     files = [name for name in folder.images() if "/" in name]
-    classes = [name.partition("/")[0] for name in files]
-    names = tuple(sorted(set(classes)))
+    labels, names = classes_of(files)
+    _check_classes(folder, names)
+    key = hashlib.blake2b(f"{folder.fingerprint(files)}\n{size}".encode(errors="surrogateescape"), digest_size=16).hexdigest()
+    cache = Path(os.environ.get("DECONVLIB_CACHE") or user_cache_dir("deconvlib")) / f"{key}.npy"
+    with contextlib.suppress(Exception):  # not there yet, cut short, or not an array: decode again
+        with cache.open("rb") as file:
+            images = np.load(file, allow_pickle=False)
+        if images.dtype == np.uint8 and images.ndim == 4 and len(images) == len(files):
+            return images, labels, names
+    images = stack(folder, files, size)
+    _store(cache, images)
+    return images, labels, names
+
+
+def _check_classes(folder, names):
     if not folder.images():
         raise ValueError(f"{folder} holds no images ({', '.join(SUFFIXES)})")
     empty = sorted({name.partition("/")[0] for name in folder.names if "/" in name} - set(names))
@@ -91,18 +115,6 @@ def decode(folder, size):
     if len(names) < 2:
         found = f"only the class {names[0]!r}" if names else "no class folders"
         raise ValueError(f"{folder} holds {found}; a classifier needs two or more folders of images, one a class")
-    number = {name: label for label, name in enumerate(names)}
-    labels = np.array([number[name] for name in classes])
-    key = hashlib.blake2b(f"{folder.fingerprint(files)}\n{size}".encode(errors="surrogateescape"), digest_size=16).hexdigest()
-    cache = Path(os.environ.get("DECONVLIB_CACHE") or user_cache_dir("deconvlib")) / f"{key}.npy"
-    with contextlib.suppress(Exception):  # not there yet, cut short, or not an array at all: decoded anew
-        with cache.open("rb") as file:
-            images = np.load(file, allow_pickle=False)
-        if images.dtype == np.uint8 and images.ndim == 4 and len(images) == len(files):
-            return images, labels, names
-    images = stack(folder, files, size)
-    _store(cache, images)
-    return images, labels, names
 
 
 def _store(cache, images):
@@ -151,6 +163,7 @@ def stack(folder, files, size, resampling=Image.Resampling.LANCZOS):
 
 
 def scale(images, size):
+    """Images (n, height, width, channels), resized to (height, width) with antialiasing."""
     channels = [
         [Image.fromarray(image[..., c]).resize(size[::-1], Image.Resampling.LANCZOS) for image in images]
         for c in range(images.shape[-1])

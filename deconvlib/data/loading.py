@@ -1,6 +1,5 @@
 """Names, folders and archives -> Dataset, Sample, Scenes."""
 
-import difflib
 import numbers
 import os
 import zipfile
@@ -10,18 +9,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from deconvlib import checks
 from deconvlib.data import files, shapes
 from deconvlib.data.dataset import Dataset, Sample, Scenes
 
 DIGITS = tuple("0123456789")
-
-
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
-
-
 FASHION = ("T-shirt/top", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
-
-
 CIFAR100 = tuple(
     """apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can castle
     caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin elephant flatfish forest
@@ -31,11 +25,7 @@ CIFAR100 = tuple(
     sweet_pepper table tank telephone television tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman
     worm""".split()
 )
-
-
 DOWNLOADS = {"cifar10": CIFAR10, "cifar100": CIFAR100, "mnist": DIGITS, "fashion_mnist": FASHION}
-
-
 NAMES = ("shapes", "digits", *DOWNLOADS)
 
 
@@ -46,15 +36,15 @@ def load(
 
     A name is looked for in `data_dir`, else in the folder that the environment variable DECONVLIB_DATA names, as
     <name>/train.zip and test.zip, as <name>/train/<class>/*.png or *.jpg and test, or as <name>.npz; else Keras downloads
-    it. "shapes" and "digits" need no file. A folder or .zip may hold train and test, or classes at once; what has no test
-    part is split, a fifth of each class for testing, by `seed`. An .npz holds x_train, y_train, x_test, y_test, or x and y,
-    and may hold class_names. image_size: side, or (height, width), in pixels, to which images are brought; must be given
-    where they differ. Images are grey, one channel, where all are stored so, else RGB; 16-bit values keep their upper 8.
+    it. "shapes" and "digits" need no file. A folder or .zip holds train and test, or the classes themselves; then a fifth
+    of each class is split off for testing, by `seed`. An .npz holds x_train, y_train, x_test, y_test, or x and y, and may
+    hold class_names. image_size: side, or (height, width), in pixels; images are resized to it, and it must be given if
+    their sizes differ. Images have one channel if all files are grey, else RGB; 16-bit values keep their upper 8.
 
-    Decoded folders and archives are kept in a cache, in the folder DECONVLIB_CACHE where that is set.
+    Decoded folders and archives are kept in a cache: the folder DECONVLIB_CACHE, or the system's.
 
     Raises ValueError for an unknown name, a folder without two classes, images of several sizes, a corrupt image (named);
-    FileNotFoundError where neither a file nor a download is to be had.
+    FileNotFoundError if there is neither a file nor a download.
     """
     size = _size(image_size)
     dataset = _find(name, data_dir, size, seed)
@@ -62,7 +52,7 @@ def load(
 
 
 def _size(image_size):
-    """(height, width), or None for None. Raises ValueError for what is neither a side nor a pair."""
+    """(height, width), or None for None. Raises ValueError for anything but a side or a pair."""
     size = (image_size, image_size) if isinstance(image_size, numbers.Integral) else image_size
     if size is None:
         return None
@@ -85,10 +75,7 @@ def _find(name, data_dir, size, seed):
     if name not in DOWNLOADS and path.exists():
         return _read(path.stem if path.is_file() else path.name, path, size, seed)
     if name not in DOWNLOADS:
-        near = difflib.get_close_matches(str(name), NAMES, n=1)
-        hint = f"did you mean {near[0]!r}? Known" if near else "known"
-        known = ", ".join(map(repr, NAMES))
-        raise ValueError(f"data set {str(name)!r} is neither known nor the path of a folder, .zip or .npz; {hint}: {known}")
+        raise ValueError(f"there is no folder, .zip or .npz {path}, and data set {checks.not_known(name, NAMES)}")
     folder = data_dir or os.environ.get("DECONVLIB_DATA")
     if folder:
         for candidate in (Path(folder) / name, Path(folder) / f"{name}.npz"):
@@ -100,17 +87,17 @@ def _find(name, data_dir, size, seed):
 def sample(
     name: str | Path, image_shape: tuple[int, int, int], count: int, data_dir: str | Path | None = None, seed: int = 0
 ) -> Sample:
-    """`count` random images of a collection, or all where it has fewer, brought to `image_shape`, in the collection's order.
+    """`count` random images of a collection, or all if it has fewer, with shape `image_shape`, in the collection's order.
 
     name: a folder or .zip of images, with or without a folder for each class (of train and test parts the test part); an
-    .npz with x and y, or x_test and y_test, or x alone; an .npy of images; or a name that `load` knows, of whose test images
-    they are. Arrays are uint8, or floats in [0, 1]. Only what is drawn is decoded; it is resized (Pillow, antialiased) to
-    the height and width whatever its own proportions, and its colours become grey, or grey becomes RGB, as the channels say.
+    .npz with x and y, or x_test and y_test, or x alone; an .npy of images; or a name that `load` knows, for its test
+    images. Arrays are uint8, or floats in [0, 1]. Only the chosen images are decoded. They are resized (Pillow,
+    antialiased) to the height and width, whatever their proportions; colours become grey, or grey RGB, as the channels say.
 
-    Raises ValueError for what holds no images, a corrupt image (named), and as `load` does.
+    Raises ValueError for a collection without images, a corrupt image (named), and as `load`.
     """
     height, width, channels = image_shape
-    path = Path(name).expanduser()
+    path, folder = Path(name).expanduser(), None
     if count < 1 or channels not in (1, 3):
         raise ValueError(f"{count} images of {channels} channels asked; ask for 1 or more, of 1 or 3 channels")
     if str(name) in NAMES or not path.exists():
@@ -120,16 +107,14 @@ def sample(
         images, labels, class_names = _arrays(path)
     else:
         folder = files.Folder(path).parts()[-1]
-        images = [file for file in folder.images() if "/" in file] or folder.images()
-        classes = [file.partition("/")[0] for file in images if "/" in file]
-        class_names = tuple(sorted(set(classes)))
-        number = {one: label for label, one in enumerate(class_names)}
-        labels = np.array([number[one] for one in classes]) if classes else None
+        images = [file for file in folder.images() if "/" in file]
+        labels, class_names = files.classes_of(images) if images else (None, ())
+        images = images or folder.images()
     if not len(images):
         raise ValueError(f"{name} holds no images ({', '.join(files.SUFFIXES)})")
     chosen = np.sort(np.random.default_rng(seed).permutation(len(images))[:count])
-    source = tuple(images[i] if isinstance(images, list) else str(i) for i in chosen)
-    images = files.stack(folder, source, (height, width)) if isinstance(images, list) else images[chosen]
+    source = tuple(images[i] if folder else str(i) for i in chosen)
+    images = files.stack(folder, source, (height, width)) if folder else images[chosen]
     images = images if images.shape[1:3] == (height, width) else files.scale(images, (height, width))
     if channels == 1 and images.shape[-1] == 3:
         images = np.stack([np.asarray(Image.fromarray(image).convert("L")) for image in images])[..., None]
@@ -166,11 +151,11 @@ def _arrays(path):
 def load_scenes(path: str | Path, image_size: int | tuple[int, int] | None = None, seed: int = 0) -> Scenes:
     """Images and masks of a folder or .zip: images/*.png or *.jpg, and masks/*.png of the same names.
 
-    A mask's pixels are grey values or colours; each that occurs in any mask is a class, in ascending order. A fifth is split
-    off for testing, by `seed`. image_size: as for `load`; masks are brought to it by the nearest pixel.
+    Each grey value or colour in the masks is a class, in ascending order. A fifth of the images is split off for testing,
+    by `seed`. image_size: as for `load`; masks are resized to it by the nearest pixel.
 
     Raises ValueError for an image without a mask, a corrupt file (named), sizes that differ, fewer than 5 images, and masks
-    that hold one value or more than 256; FileNotFoundError where there is no such folder.
+    with one value or more than 256; FileNotFoundError if there is no such folder.
     """
     path, size = Path(path).expanduser(), _size(image_size)
     if not path.exists():
@@ -186,20 +171,25 @@ def load_scenes(path: str | Path, image_size: int | tuple[int, int] | None = Non
     painted = files.stack(folder, [masks[Path(name).stem] for name in below["images"]], size, Image.Resampling.NEAREST)
     if painted.shape[:3] != images.shape[:3]:
         raise ValueError(f"images of {path} are {images.shape[1:3]}, masks {painted.shape[1:3]}; give image_size")
+    classes, names = _pixel_classes(path, painted)
+    order = np.random.default_rng(seed).permutation(len(images))
+    test, train = np.split(order, [len(images) // 5])
+    return Scenes(path.stem, images[train], classes[train], images[test], classes[test], names)
+
+
+def _pixel_classes(path, painted):
+    """(uint8 (n, height, width), class names) of masks painted in grey values or colours."""
     values, numbers = np.unique(painted.reshape(-1, painted.shape[3]), axis=0, return_inverse=True)
     if not 2 <= len(values) <= 256:
         raise ValueError(
             f"the masks of {path} hold {len(values)} values, not 2 to 256: save them with 8 bits, without blur or JPEG"
         )
-    masks = numbers.reshape(painted.shape[:3]).astype(np.uint8)
     names = tuple(str(value[0]) if len(value) == 1 else "#{:02x}{:02x}{:02x}".format(*value) for value in values)
-    order = np.random.default_rng(seed).permutation(len(images))
-    test, train = np.split(order, [len(images) // 5])
-    return Scenes(path.stem, images[train], masks[train], images[test], masks[test], names)
+    return numbers.reshape(painted.shape[:3]).astype(np.uint8), names
 
 
 def _resized(dataset, size):
-    """The data set with images (Pillow, antialiased) and masks of size (height, width)."""
+    """The data set with images and masks resized to (height, width)."""
     masks = [
         None if masks is None else files.scale(masks[..., None] * np.uint8(255), size)[..., 0] > 127
         for masks in (dataset.masks_train, dataset.masks_test)
@@ -225,7 +215,7 @@ def _split(name, images, labels, class_names, seed):
 
 
 def _download(name, folder):
-    # the only use of Keras here: loading a folder needs no TensorFlow
+    # imported here alone: loading a folder needs no TensorFlow
     from deconvlib.backend import keras
 
     try:
@@ -233,7 +223,7 @@ def _download(name, folder):
     except Exception as error:
         place = Path(folder or "<data_dir>") / name
         raise FileNotFoundError(
-            f"{name} is neither in a folder here nor to be downloaded ({error}). Give data_dir, or set DECONVLIB_DATA, to a "
+            f"{name} is in no folder here and cannot be downloaded ({error}). Give data_dir, or set DECONVLIB_DATA, to a "
             f"folder with {place / 'train.zip'} and test.zip, {place / 'train' / '<class>'}, or {place}.npz"
         ) from error
     return _from_arrays(name, x_train, y_train, x_test, y_test, DOWNLOADS[name])

@@ -11,8 +11,8 @@ def shapes(train: int = 10_000, test: int = 2_000, seed: int = 0) -> Dataset:
     """Generated images of ten shapes, 32 × 32 RGB, with the mask of the object.
 
     Place, size (20 to 28 pixels across), rotation and both colours are random; the ground is a random texture, and every
-    pixel has noise. Colour and place say nothing of the class: logistic regression on the pixels tests at 18 %. Training and
-    test images come from independent streams of `seed`.
+    pixel has noise. Colour and place say nothing about the class: logistic regression on the pixels tests at 18 %. Training
+    and test images come from independent streams of `seed`.
     """
     parts = [_draw(count, np.random.default_rng([seed, part])) for part, count in enumerate((train, test))]
     (x_train, y_train, masks_train), (x_test, y_test, masks_test) = parts
@@ -22,9 +22,9 @@ def shapes(train: int = 10_000, test: int = 2_000, seed: int = 0) -> Dataset:
 def scenes(train: int = 2000, test: int = 400, objects: int = 3, side: int = 48, seed: int = 0) -> Scenes:
     """Generated images of several shapes, side × side RGB; class 0 is the ground, class 1 + k the shape k of SHAPES.
 
-    Each scene has `objects` of them, of random shape, place, rotation and colour, a third to just under half of `side` across;
-    later ones stand before earlier ones. Ground and noise as in `shapes`; training and test scenes come from independent
-    streams of `seed`. Raises ValueError for numbers below 1, or a side below 16.
+    Each scene has `objects` shapes of random kind, place, rotation and colour, a third to just under half of `side` across;
+    later ones cover earlier ones. Ground and noise as in `shapes`; training and test scenes come from independent streams
+    of `seed`. Raises ValueError for numbers below 1, or a side below 16.
     """
     if min(train, test, objects) < 1 or side < 16:
         raise ValueError(
@@ -120,7 +120,7 @@ def _inside(name, u, v):
 def _colours(n, rng):
     """Colours of ground and object, (n, 3) in [0, 1], 0.9 or more apart, so that the object is seen."""
     ground, colour = rng.uniform(0.05, 0.95, (2, n, 3)).astype(np.float32)
-    # drawn again, not pushed apart: clipping to [0, 1] would bring them together again
+    # draw again, don't push apart: clipping to [0, 1] would bring them together again
     while (near := np.linalg.norm(colour - ground, axis=1) < 0.9).any():
         ground[near], colour[near] = rng.uniform(0.05, 0.95, (2, near.sum(), 3))
     return ground, colour

@@ -1,0 +1,92 @@
+"""Subsets of data sets, and arrays that are refused."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from deconvlib import data
+
+
+def test_few_labels(shapes):
+    few = shapes.take_per_class(7, seed=1)
+    assert np.bincount(few.y_train).tolist() == [7] * 10 and few.masks_train.shape == (70, 32, 32)
+    assert len(few.x_test) == 500
+    np.testing.assert_array_equal(few.x_train, shapes.take_per_class(7, seed=1).x_train)
+    with pytest.raises(ValueError, match="201 training images of class 'disk' asked; shapes has 200"):
+        shapes.take_per_class(201)
+
+
+def test_long_tail_by_hand(shapes):
+    # 200 · 100^(-k/9)
+    sizes = [200, 119, 71, 43, 25, 15, 9, 5, 3, 2]
+    assert np.bincount(shapes.long_tail(100).y_train).tolist() == sizes
+    with pytest.raises(ValueError, match="1 or more"):
+        shapes.long_tail(0.5)
+    assert len(shapes.long_tail(100).x_test) == 500
+    # the last class is a 49th: 98 / 49 is 2, where 98 · 49^-1 in floating point falls short of it
+    full = data.Dataset("two", *[np.zeros((196, 1, 1, 1), np.uint8), np.arange(196) % 2] * 2, ("a", "b"))
+    assert np.bincount(full.long_tail(49).y_train).tolist() == [98, 2]
+
+
+def test_masks_and_labels_follow_their_images(shapes):
+    subset = shapes.take(50, 20, seed=3)
+    for image, label, mask in zip(subset.x_train, subset.y_train, subset.masks_train, strict=True):
+        (index,) = np.flatnonzero((shapes.x_train == image).all(axis=(1, 2, 3)))
+        assert shapes.y_train[index] == label
+        np.testing.assert_array_equal(shapes.masks_train[index], mask)
+    with pytest.raises(ValueError, match="3000 training images asked of shapes, which has 2000"):
+        shapes.take(3000, 10)
+
+
+def test_take_keeps_what_is_not_asked_about(shapes):
+    assert shapes.take(train=50).x_test is shapes.x_test
+    assert shapes.take(test=20).x_train is shapes.x_train
+    np.testing.assert_array_equal(shapes.take(train=50, test=20).x_train, shapes.take(train=50).x_train)
+    assert not np.array_equal(shapes.take(50, seed=0).y_train, shapes.take(50, seed=1).y_train)
+
+
+def test_held_out_images_are_a_share_of_every_class(shapes):
+    parts = shapes.hold_out(0.25, seed=1)
+    few = np.bincount(shapes.y_train)
+    np.testing.assert_allclose(np.bincount(parts.y_test), few / 4, atol=1)
+    seen = {image.tobytes() for image in parts.x_train}
+    assert not seen & {image.tobytes() for image in parts.x_test}
+    assert len(parts.x_train) + len(parts.x_test) == len(shapes.x_train)
+    (index,) = np.flatnonzero((shapes.x_train == parts.x_test[-1]).all(axis=(1, 2, 3)))
+    np.testing.assert_array_equal(parts.masks_test[-1], shapes.masks_train[index])
+    with pytest.raises(ValueError, match="share must lie between 0 and 1"):
+        shapes.hold_out(1.5)
+
+
+@pytest.mark.parametrize("subset", [lambda d: d.long_tail(10), lambda d: d.take_per_class(3), lambda d: d.take(test=9)])
+def test_masks_follow_in_every_subset(shapes, subset):
+    small = subset(shapes)
+    for part in ("train", "test"):
+        images, masks = getattr(small, f"x_{part}"), getattr(small, f"masks_{part}")
+        whole, whole_masks = getattr(shapes, f"x_{part}"), getattr(shapes, f"masks_{part}")
+        (index,) = np.flatnonzero((whole == images[-1]).all(axis=(1, 2, 3)))
+        np.testing.assert_array_equal(whole_masks[index], masks[-1])
+        assert len(masks) == len(images)
+
+
+def test_refuses_labels_out_of_range():
+    images, names = np.zeros((3, 4, 4, 1), np.uint8), ("a", "b")
+    with pytest.raises(ValueError, match="training label 1 is 2; the 2 classes have the numbers 0 to 1"):
+        data.Dataset("own", images, np.array([0, 2, 1]), images, np.array([0, 1, 1]), names)
+    with pytest.raises(ValueError, match="must be uint8"):
+        data.Dataset("own", images / 255, np.zeros(3, int), images, np.zeros(3, int), names)
+
+
+def test_refuses_masks_that_do_not_fit():
+    images, labels = np.zeros((3, 4, 4, 1), np.uint8), np.array([0, 1, 1])
+    with pytest.raises(ValueError, match=r"test masks must be bool \(3, 4, 4\).*not bool of shape \(2, 4, 4\)"):
+        data.Dataset("own", images, labels, images, labels, ("a", "b"), masks_test=np.zeros((2, 4, 4), bool))
+
+
+def test_scenes_that_disagree_are_refused():
+    scenery = data.scenes(4, 4, side=16)
+    with pytest.raises(ValueError, match="training masks must be uint8"):
+        dataclasses.replace(scenery, y_train=scenery.y_train[:, :8])
+    with pytest.raises(ValueError, match="test mask holds 11"):
+        dataclasses.replace(scenery, y_test=np.full_like(scenery.y_test, 11))
