@@ -1,4 +1,4 @@
-"""What the operators that restore resolution leave in a map, and what they cost."""
+"""Operators that restore resolution: the checkerboards they leave in a map, and their costs."""
 
 import time
 
@@ -10,15 +10,14 @@ from deconvlib import backend, figures, progress
 from deconvlib.backend import keras
 from deconvlib.networks import summary, upsampling
 
-ops = keras.ops
-
 
 def checkerboard(maps: np.ndarray, stride: int) -> float:
     """Share of the energy of `maps` at the frequencies of a grid of `stride` pixels: 0 without a checkerboard, below 1.
 
-    maps: float (n, height, width, channels), of sides of `stride` or more; what the stride doesn't divide is left out. The
-    mean of each map and each of the stride² places in the grid is what repeats with the grid; its variance is the energy at
-    the nonzero multiples of 1 / stride in both axes (Odena et al. 2016 show these peaks), over the mean square of the map.
+    maps: float (n, height, width, channels), with sides of `stride` or more; rows and columns beyond the last whole cell
+    are left out. Each map is averaged at each of the stride² places in the grid: that is the part that repeats with it.
+    The variance of these means is the energy at the nonzero multiples of 1 / stride on both axes (Odena et al. 2016 show
+    these peaks); it is divided by the mean square of the map.
 
     Raises ValueError for maps of another form, or smaller than the grid.
     """
@@ -35,22 +34,21 @@ def checkerboard(maps: np.ndarray, stride: int) -> float:
 def bytes_kept(layer: keras.layers.Layer) -> int:
     """Bytes for one image that a built convolution must keep for its backward pass: its kernel's input, as float32.
 
-    Of resizing and unpooling that is the map after it is made finer. What a program needs for a moment only is not in it.
+    For resizing and unpooling that is the finer map. Memory that a program needs only for a moment is not counted.
     """
     finer = layer.finer**2 if isinstance(layer, upsampling.ResizeConv2D | upsampling.UnpoolingConv2D) else 1
     return 4 * finer * int(np.prod(layer.input.shape[1:]))
 
 
 def costs(named: dict, shape: tuple[int, int, int], batch_size: int = 16, repeats: int = 5, seed: int = 0) -> pd.DataFrame:
-    """What each layer costs here, and how many times what a bare convolution of as many FLOPs costs; one row a layer.
+    """What each layer costs on this machine, and its ratio to a bare convolution of as many FLOPs; one row a layer.
 
-    named: {name: a convolution or operator, not built}. shape: (height, width, channels) of the map that each gets. The
-    bare convolution is 3 × 3 from w channels to w at the size of the layer's output, with w so that the FLOPs agree.
+    named: {name: a convolution or operator, not built}. shape: (height, width, channels) of the input map. The bare
+    convolution is 3 × 3 from w channels to w at the size of the layer's output; w is chosen so that the FLOPs agree.
 
     Columns: operator; MFLOPs of an image, forward; forward and both (with the backward pass to map and weights),
     milliseconds for `batch_size` maps of noise; KiB, `bytes_kept` for an image; and each of the last three as a "..., ratio".
-    Times are medians of `repeats`, and their ratios medians of those of neighbouring runs, so that what else the machine
-    does meanwhile falls on both.
+    Times are medians of `repeats`. Ratios are medians over neighbouring runs, so other load on the machine falls on both.
     """
     rows, timed, rng = [], [], np.random.default_rng(seed)
     for name, layer in named.items():
@@ -69,7 +67,7 @@ def costs(named: dict, shape: tuple[int, int, int], batch_size: int = 16, repeat
             begun = time.perf_counter()
             run(maps)
             seconds[repeat, pair, which] = time.perf_counter() - begun
-    seconds = seconds[1:]  # the first run of a program also prepares it
+    seconds = seconds[1:]  # the first run also prepares the program
     took = np.median(1000 * seconds[..., 0], axis=0).reshape(-1, 2)
     ratio = np.median(seconds[..., 0] / seconds[..., 1], axis=0).reshape(-1, 2)
     for row, milliseconds, times in zip(rows, took, ratio, strict=True):
@@ -83,7 +81,7 @@ def _alone(layer, shape):
 
 
 def _passes(model):
-    """Programs of the forward pass, and of both, from maps to one number a map: no time goes into copying results."""
+    """Programs of the forward pass, and of both; they return one number a map, so no time goes into copying results."""
 
     def forward(maps):
         return keras.ops.sum(model(maps), axis=(1, 2, 3))
@@ -98,16 +96,16 @@ def _passes(model):
 
 
 def spectra(named, stride):
-    """A map of each name over its power spectrum, where a checkerboard of `stride` pixels is peaks: in the circles.
+    """A map of each name over its power spectrum; circles mark where a checkerboard of `stride` pixels has its peaks.
 
-    named: {name: maps (n, height, width, channels)}. The map is channel 0 of the first; the spectrum is the mean of all of
-    them without their means, on a logarithmic scale of four decades below its own largest value.
+    named: {name: maps (n, height, width, channels)}. The map shown is channel 0 of the first. The spectrum is the mean over
+    all maps, each without its mean, on a logarithmic scale of four decades below its largest value.
     """
     columns = max(len(named), 3)
     fig, axs = figures.grid(2, columns, row_height=figures.WIDTH / columns + 0.15)
     for (upper, lower), (name, maps) in zip(axs.T, named.items(), strict=False):
         first = np.asarray(maps[0, ..., 0], float)
-        least = 1e-4 * np.abs(maps).max() + 1e-12  # or the last digits of a map that is even would be seen
+        least = 1e-4 * np.abs(maps).max() + 1e-12  # or an even map would show its last digits
         upper.imshow(first, cmap="gray", vmin=first.min() - least, vmax=first.max() + least)
         upper.set_title(name, fontsize=8)
         power = np.abs(np.fft.fft2(maps - maps.mean(axis=(1, 2), keepdims=True), axes=(1, 2))) ** 2
@@ -125,7 +123,7 @@ def spectra(named, stride):
 def costs_figure(table):
     """Each cost of the operators, as a multiple of the bare convolution's, by the side of the map; one panel a cost.
 
-    table: rows of operators.costs with a column side, pixels.
+    table: rows of `costs` with a column side, pixels.
     """
     titles = {"forward, ratio": "time, forward", "both, ratio": "time, forward and backward", "KiB, ratio": "memory kept"}
     fig = figures.figure(2.9)

@@ -1,4 +1,4 @@
-"""How good an image is, how like two collections of images are, how well parts of images are found: numbers."""
+"""Numbers for the quality of images, the distance of two collections of images, and the overlap of masks."""
 
 import numpy as np
 import pandas as pd
@@ -9,11 +9,11 @@ from skimage import metrics
 def of_images(images: np.ndarray, originals: np.ndarray) -> pd.DataFrame:
     """PSNR, in dB, and SSIM, at most 1, of each image against its original: a row an image.
 
-    Both float (n, height, width, channels) in [0, 1], of 7 × 7 pixels or more. SSIM is that of Wang et al. 2004 with a
-    square window of 7 pixels, the mean over the channels. An image that equals its original has the PSNR of an error of
-    half a grey level of 255.
+    Both float (n, height, width, channels) in [0, 1], of 7 × 7 pixels or more. SSIM (Wang et al. 2004) uses a square
+    window of 7 pixels, and is the mean over the channels. For an image equal to its original the PSNR is that of an error
+    of half a grey level of 255.
 
-    Raises ValueError for images that are not of one shape, or hold NaN.
+    Raises ValueError for images of another shape than their originals, and for NaN.
     """
     if images.shape != originals.shape or images.ndim != 4:
         raise ValueError(f"images of shape {images.shape} and originals of {originals.shape} must be alike, (n, h, w, c)")
@@ -29,10 +29,10 @@ def of_images(images: np.ndarray, originals: np.ndarray) -> pd.DataFrame:
 
 
 def frechet_distance(features: np.ndarray, others: np.ndarray) -> float:
-    """How far two collections are apart, by the mean and covariance of their features (n, size): 0 for equal ones.
+    """The distance of two collections, by the mean and covariance of their features (n, size): 0 for equal ones.
 
-    |m₁ - m₂|² + tr(C₁ + C₂ - 2 (C₁ C₂)^½), as in Heusel et al. 2017, whose features are another network's: the numbers of
-    different networks cannot be compared. Few images make it too large.
+    |m₁ - m₂|² + tr(C₁ + C₂ - 2 (C₁ C₂)^½), as in Heusel et al. 2017. They take the features of another network, and numbers
+    of different networks cannot be compared. Few images make it too large.
 
     Raises ValueError for features of different size, or fewer than two of them.
     """
@@ -41,7 +41,7 @@ def frechet_distance(features: np.ndarray, others: np.ndarray) -> float:
     (mean, covariance), (other_mean, other) = (
         (part.mean(axis=0, dtype=np.float64), np.cov(part, rowvar=False)) for part in (features, others)
     )
-    # of the symmetric C₁^½ C₂ C₁^½, which has the eigenvalues of C₁ C₂ and no complex root
+    # the symmetric C₁^½ C₂ C₁^½ has the eigenvalues of C₁ C₂, and no complex root
     values, vectors = linalg.eigh(np.atleast_2d(covariance))
     root = vectors * np.sqrt(np.maximum(values, 0)) @ vectors.T
     cross = np.sqrt(np.maximum(linalg.eigvalsh(root @ np.atleast_2d(other) @ root), 0)).sum()
@@ -49,9 +49,9 @@ def frechet_distance(features: np.ndarray, others: np.ndarray) -> float:
 
 
 def intersection_over_union(predicted: np.ndarray, truth: np.ndarray, num_classes: int) -> np.ndarray:
-    """Of the pixels that are, or are said to be, of a class, the share that is both: (num_classes,), NaN for a class of none.
+    """Intersection over union of the predicted and the true pixels of each class: (num_classes,), NaN for a class of none.
 
-    predicted, truth: integers of one shape. Its mean is the mean IoU (Everingham et al. 2015).
+    predicted, truth: integers of one shape. The mean of the result is the mean IoU (Everingham et al. 2015).
     """
     if predicted.shape != truth.shape:
         raise ValueError(f"predictions of shape {predicted.shape} for truth of {truth.shape}")

@@ -1,7 +1,7 @@
-"""Damage to images, and the classical methods made to undo each: what a trained decoder must beat.
+"""Damage to images, and the classical methods against each: a trained decoder must beat them.
 
-Images are float32 (n, height, width, channels) in [0, 1]. "Deconvolution" has an older meaning here, a fourth: finding the
-image that a known blur was applied to (Wiener 1949, Richardson 1972, Lucy 1974).
+Images are float32 (n, height, width, channels) in [0, 1]. "Deconvolution" has a fourth, older meaning here: to find the
+image behind a known blur (Wiener 1949, Richardson 1972, Lucy 1974).
 """
 
 import functools
@@ -17,19 +17,17 @@ from skimage import exposure, restoration
 from deconvlib import figures, progress
 from deconvlib.experiments import quality
 
-HOLE = 4  # side in pixels of a square that is missing
-
-
-BLUR_NOISE = 0.01  # standard deviation of the noise after a blur: without any, a blur would be undone exactly
+HOLE = 4  # side in pixels of a missing square
+BLUR_NOISE = 0.01  # standard deviation of the noise after a blur: without noise a blur can be undone exactly
 
 
 @dataclass(frozen=True)
 class Damage:
-    """A way to damage images, and the methods made against it.
+    """A way to damage images, and the methods against it.
 
     unit: of the strength, in words; strength: the one to train for; strengths: from weak to strong, that one third. apply:
-    apply(images, strength, rng) -> images, of `scale` times smaller sides. methods: {name: (method, settings)}, where
-    method(image, strength, setting) -> image takes and returns one (height, width, channels), and the settings are tried.
+    apply(images, strength, rng) -> images, with `scale` times smaller sides. methods: {name: (method, settings)};
+    method(image, strength, setting) -> image takes and returns one (height, width, channels).
     """
 
     unit: str
@@ -40,7 +38,7 @@ class Damage:
     scale: int = 1
 
     def __call__(self, images: np.ndarray, rng: np.random.Generator, strength: float | None = None) -> np.ndarray:
-        """The images damaged and rounded to 8 bits, as a file holds them. strength: None: the one trained for."""
+        """The damaged images, rounded to 8 bits as in a file. strength: None: the one to train for."""
         damaged = self.apply(images, self.strength if strength is None else strength, rng)
         return np.round(np.clip(damaged, 0, 1) * 255).astype(np.float32) / np.float32(255)
 
@@ -49,10 +47,10 @@ class Damage:
         return damaged.repeat(self.scale, axis=1).repeat(self.scale, axis=2)
 
     def tuned(self, name: str, clean: np.ndarray, seed: int = 0) -> Callable:
-        """A function from damaged images to what method `name` makes of them, with the setting that is best for `clean`.
+        """A function (damaged, strength=None) -> restored: method `name` with the setting that is best for `clean`.
 
-        Best is the highest mean PSNR after damage of the strength trained for; clean: training images, not those tested on.
-        The function takes (damaged, strength=None), and a setting stays what it is for other strengths.
+        Best is the highest mean PSNR at the strength to train for; other strengths keep that setting. clean: training
+        images, not test images.
         """
         method, settings = self.methods[name]
         damaged = self(clean, np.random.default_rng(seed))
@@ -84,7 +82,7 @@ def _holes(images, strength, rng):
     rows, columns = -(-height // HOLE), -(-width // HOLE)
     missing = rng.random((n, rows * columns)).argsort(axis=1) < round(strength * rows * columns)
     missing = missing.reshape(n, rows, columns).repeat(HOLE, axis=1).repeat(HOLE, axis=2)[:, :height, :width]
-    # black is kept for what is missing
+    # only missing pixels are black
     return np.where(missing[..., None], 0, np.maximum(images, 1 / 255))
 
 
@@ -115,7 +113,7 @@ def _non_local_means(image, strength, setting):
 
 
 def _with_border(method):
-    """The method on an image with a reflected border, since it takes what is outside for black, or for the other side."""
+    """The method on an image with a reflected border: it takes the outside for black, or for the opposite side."""
 
     def apply(image, strength, setting):
         border = min(12, *(side - 1 for side in image.shape[:2]))
