@@ -1,14 +1,12 @@
 """Figures: what lies where in them, how values become colours, and what is refused."""
 
-from types import SimpleNamespace
-
 import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 from nbclient import NotebookClient
 
-from deconvlib import data, deconvnet, experiments, figures, networks, training
+from deconvlib import deconvnet, experiments, figures, networks, training
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (12, 8, 8, 3), np.uint8)
@@ -17,42 +15,6 @@ HISTORY = pd.DataFrame(
 ).assign(**{"gradient/conv1": [1.0, 0.5], "gradient/logits": [0.1, 0.2]})
 TABLE = pd.DataFrame(
     {"layer": ["conv1", "dense1"], "kind": ["Conv2D", "Dense"], "shape": [(8, 8, 4), (10,)], "parameters": [40, 20]}
-)
-CASCADE = pd.DataFrame(
-    {"rule": ["guided"] * 4, "depth": [0, 1] * 2, "layer": ["none", "conv1"] * 2, "measure": ["SSIM"] * 4}
-    | {"reference": ["unrandomized"] * 2 + ["edge detector"] * 2, "value": [1, 0.5, 0.2, 0.1]}
-    | {"low": [1, 0.4, 0.1, 0.0], "high": [1, 0.6, 0.3, 0.2]}
-)
-CURVE = SimpleNamespace(share=np.array([0, 0.5, 1]), probability=RNG.random((4, 3)), auc=RNG.random(4))
-LOCATED = pd.DataFrame({"method": ["a", "b"], "measure": ["box IoU"] * 2, "value": [0.5, 1], "low": [0.4, 1], "high": [0.6, 1]})
-OCCLUDED = SimpleNamespace(
-    size=4,
-    row=np.array([0, 2, 4]),
-    column=np.array([0, 3, 4]),
-    activation=np.array([2.0, 0.0]).reshape(2, 1, 1, 1) * RNG.random((2, 3, 3, 1)),
-    whole_activation=np.array([[2.0], [0.0]]),
-    probability=RNG.random((2, 3, 3)),
-    predicted=np.arange(18).reshape(2, 3, 3) % 2,
-)
-MOVED = pd.DataFrame(
-    [
-        (kind, amount, image, layer, 1.0, 0.5, 0.9)
-        for kind in ("scale", "rotation")
-        for amount in (1, 2)
-        for image in (0, 1)
-        for layer in ("conv1", "dense1")
-    ],
-    columns=["transformation", "amount", "image", "layer", "distance", "relative", "probability"],
-)
-AGREED = pd.DataFrame({"picture": ["deconvnet", "deconvnet", "edges"], "linear": [1, 0, np.nan], "rank": [0.5, 0.7, np.nan]})
-PARTS = pd.DataFrame(
-    {"part": ["eye", "eye", "nose", "nose"], "layer": ["conv1", "dense1"] * 2}
-    | dict.fromkeys(("delta", "deviation", "random", "random_deviation"), 0.1)
-)
-PROBED = pd.DataFrame({"layer": ["conv1"], "features": [64], "train": [0.9], "test": [0.8], "error": [0.01]})
-COMPARED = pd.DataFrame(
-    {"regime": ["few", "few", "tail"], "variant": ["a", "b", "a"], "control": "plain", "difference": [0.02, -0.01, 0.0]}
-    | {"low": [0.01, np.nan, -0.02], "high": [0.03, np.nan, 0.02], "p_holm": [0.01, np.nan, 1.0]}
 )
 BINS = pd.DataFrame({"confidence": [0.5, 0.9], "accuracy": [0.4, 0.9], "count": [3, 5]})
 
@@ -64,16 +26,9 @@ def patches(pixels, projections):
 
 
 EVERY = {
-    "forest": lambda: experiments.statistics.forest(COMPARED),
     "covariances": lambda: networks.network_deconvolution.covariances([np.eye(4), -np.eye(4)], ["before", "after"]),
     "learning_curves": lambda: training.learning_curves({"a": np.array([[0.1, 0.3], [0.2, 0.4]]), "b": np.array([[0.2, 0.2]])}),
     "image_sheet": lambda: figures.image_sheet(IMAGES, titles=[str(i) for i in range(12)], columns=5, caption="as they are"),
-    "class_sheet": lambda: data.class_sheet(IMAGES, np.arange(12) % 3, ("a", "b", "c"), per_class=5),
-    "class_sizes": lambda: data.class_sizes({"all": np.array([5, 3]), "few": np.array([1, 1])}, ("a", "b")),
-    "channel_histograms": lambda: data.channel_histograms(IMAGES),
-    "grey channel_histograms": lambda: data.channel_histograms(IMAGES[..., :1]),
-    "image_pairs": lambda: data.image_pairs(IMAGES[:2], IMAGES[2:4], ["0.99", "0.98"], "training", "test"),
-    "no image_pairs": lambda: data.image_pairs(IMAGES[:0], IMAGES[:0], [], "training", "test"),
     "architecture": lambda: networks.architecture(TABLE),
     "curves": lambda: training.curves({"one": HISTORY, "other": HISTORY}),
     "gradient_norms": lambda: training.gradient_norms(HISTORY),
@@ -85,22 +40,6 @@ EVERY = {
     "switches": lambda: deconvnet.figures.switches(IMAGES[:2], RNG.random((2, 8, 8)), RNG.random((2, 8, 8)) > 0.7),
     "gallery": lambda: deconvnet.gallery(patches(RNG.random((3, 5, 4, 4, 1)), RNG.normal(size=(3, 5, 4, 4, 1)))),
     "projections": lambda: deconvnet.figures.projections(IMAGES[:2], {"deconvnet": RNG.normal(size=(2, 8, 8, 3))}),
-    "cascade": lambda: experiments.randomization.figure(CASCADE),
-    "deletion_and_insertion": lambda: experiments.deletion.figure({"random": CURVE}, {"random": CURVE}),
-    "localization": lambda: experiments.localization.figure(LOCATED),
-    "evolution": lambda: experiments.evolution.figure(
-        [0, 2], *RNG.random((2, 2, 3, 8, 8, 3)), ["a", "b", "c"], np.eye(2, 3) > 0
-    ),
-    "settling": lambda: experiments.evolution.settling_figure(
-        pd.DataFrame({0: [0.5, np.nan], 4: [1.0, 1.0]}, ["conv1", "conv2"]), {"conv1": 4, "conv2": 4}
-    ),
-    "invariance": lambda: experiments.invariance.figure(MOVED, ["cat", "dog"]),
-    "occlusion": lambda: experiments.occlusion.figure(
-        IMAGES[:2], OCCLUDED, RNG.normal(size=(2, 8, 8, 3)), ["a", "b"], ("cat", "dog")
-    ),
-    "agreement": lambda: experiments.occlusion.agreement_figure(AGREED),
-    "correspondence": lambda: experiments.correspondence.figure(PARTS),
-    "probes": lambda: experiments.probes.figure(PROBED),
     "tiles": lambda: figures.tiles(IMAGES, columns=5, caption="as they are"),
     "no tiles": lambda: figures.tiles(IMAGES[:0]),
     "feature": lambda: deconvnet.figures.feature(
@@ -111,7 +50,6 @@ EVERY = {
     ),
     "training": lambda: training.curves_and_mistakes({"one": HISTORY, "other": HISTORY}, (IMAGES[:3], ["a", "b", "c"])),
     "training, nothing yet": lambda: training.curves_and_mistakes({}),
-    "moved": lambda: experiments.invariance.moved(IMAGES[:2], ["a", "b"], MOVED, {"rotation": 30, "scale": 1.2}),
 }
 
 
@@ -176,50 +114,6 @@ def test_confusion_is_in_percent_of_the_true_class():
     assert texts == ["75", "25", "100"]
 
 
-def test_a_cascade_shows_both_references_and_names_the_layers():
-    (ax,) = experiments.randomization.figure(CASCADE).axes
-    trained, outlines, *_ = ax.lines
-    assert trained.get_ydata().tolist() == [1, 0.5] and outlines.get_ydata().tolist() == [0.2, 0.1]
-    assert (trained.get_linestyle(), outlines.get_linestyle()) == ("-", "--")
-    assert [label.get_text() for label in ax.get_xticklabels()] == ["none", "conv1"]
-
-
-def test_an_evolution_has_channels_below_and_epochs_beside_one_another_and_frames_what_changed():
-    patches, projections = np.zeros((3, 2, 32, 32, 1)), np.zeros((3, 2, 32, 32, 1))
-    patches[1, 0] = 0.25
-    projections[2, 1] = 1.0
-    changed = np.zeros((3, 2), bool)
-    changed[2, 1] = True
-    (ax,) = experiments.evolution.figure([0, 5, 7], patches, projections, ["a", "b"], changed).axes
-    shown, tile = ax.images[0].get_array(), 32 + 2
-    assert shown[5, tile + 5] == 0.25 and shown[5, 5] == 0 and shown[tile + 5, 5] == 0.5
-    assert shown[3 * tile + 5, 2 * tile + 5] == 1 and shown[3 * tile + 5, 5] == 0.5
-    (frame,) = ax.patches
-    assert frame.contains_point(ax.transData.transform((2 * tile + 16, 2 * tile + 16)))
-    assert [label.get_text() for label in ax.get_xticklabels()] == ["0", "5", "7"]
-
-
-def test_an_occlusion_is_drawn_where_the_squares_were():
-    fig = experiments.occlusion.figure(IMAGES[:2], OCCLUDED, np.zeros((2, 8, 8, 3)), ["a", "b"], ("cat", "dog"))
-    mesh = fig.axes[2].collections[0]
-    np.testing.assert_allclose(mesh.get_array(), OCCLUDED.activation[0, ..., 0] / 2)
-    corners = mesh.get_coordinates()
-    # square 1 of three begins at row 2 and is 4 pixels a side: its centre lies between pixels 3 and 4
-    assert corners[1, 0, 1] < 3.5 < corners[2, 0, 1] and corners[0, 1, 0] < 4.5 < corners[0, 2, 0]
-    dead = fig.axes[7].collections[0]  # a map that is zero before stays what it was
-    assert (dead.get_array() == 1).all()
-
-
-def test_a_forest_has_points_in_their_row_and_fills_what_stands_after_the_correction():
-    few, tail = experiments.statistics.forest(COMPARED).axes[:2]
-    assert [ax.get_title() for ax in (few, tail)] == ["few", "tail"]
-    first, second = (bar.lines[0] for bar in few.containers)
-    np.testing.assert_allclose([*first.get_xydata()[0], *second.get_xydata()[0]], [2, 0, -1, 1])
-    assert first.get_fillstyle() == "full" and second.get_fillstyle() == "none"
-    np.testing.assert_allclose(few.containers[0].lines[2][0].get_segments()[0][:, 0], [1, 3])
-    assert [label.get_text() for label in few.get_yticklabels()] == ["a  (over plain)", "b  (over plain)"]
-
-
 def test_a_spectrum_circles_where_a_checkerboard_lies():
     grid = np.tile([[0.0, 0, 1], [0, 0, 0], [0, 0, 0]], (4, 4))[None, ..., None]
     fig = experiments.operators.spectra({"grid": grid, "even": np.full((2, 12, 12, 1), 0.1 + 0.2)}, 3)
@@ -266,10 +160,6 @@ def test_costs_of_operators_and_gaps_of_accuracy_are_where_their_tables_say():
         (lambda: figures.to_display(np.full((1, 2, 2, 1), np.nan)), "NaN"),
         (lambda: deconvnet.gallery(patches(*np.zeros((2, 4, 8, 8, 3)))), r"of shape \(channels, k\), not \(4,\)"),
         (lambda: deconvnet.figures.switches(IMAGES[:1], np.zeros((1, 4, 4)), np.zeros((1, 8, 8), bool)), "one shape"),
-        (
-            lambda: experiments.evolution.figure([0], np.zeros((1, 4, 8, 8, 3)), np.zeros((1, 4, 8, 8, 1)), [""] * 4, []),
-            "one shape",
-        ),
     ],
 )
 def test_refuses(draw, said):

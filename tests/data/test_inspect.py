@@ -43,5 +43,5 @@ def test_near_duplicates_finds_the_planted_ones(shapes):
     ],
     ids=["class_sheet", "class_sizes", "channel_histograms", "grey", "image_pairs", "no image_pairs"],
 )
-def test_every_figure_can_be_drawn(draw, tmp_path):
-    draw().savefig(tmp_path / "figure.png")
+def test_every_figure_can_be_drawn(draw, drawn):
+    drawn(draw())

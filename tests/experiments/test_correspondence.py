@@ -56,10 +56,11 @@ def test_a_random_part_keeps_its_form():
     assert {row for row, _ in places} == set(range(8)) and {column for _, column in places} == set(range(11))
 
 
-def test_the_figure_has_each_part_beside_its_random_one(tmp_path):
+def test_the_figure_has_each_part_beside_its_random_one(drawn):
     table = pd.DataFrame({"part": ["eye", "eye", "nose", "nose"], "layer": ["conv1", "dense1"] * 2})
-    fig = correspondence.figure(table.assign(delta=[0.1, 0.2, 0.3, 0.4], deviation=0.1, random=0.5, random_deviation=0.1))
-    fig.savefig(tmp_path / "figure.png")
+    fig = drawn(
+        correspondence.figure(table.assign(delta=[0.1, 0.2, 0.3, 0.4], deviation=0.1, random=0.5, random_deviation=0.1))
+    )
     eye, moved, nose, _ = (bars.lines[0] for bars in fig.axes[0].containers)
     assert eye.get_xdata().tolist() == [0.1, 0.2] and nose.get_xdata().tolist() == [0.3, 0.4]
     assert moved.get_xdata().tolist() == [0.5, 0.5] and moved.get_fillstyle() == "none"

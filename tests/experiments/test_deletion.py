@@ -64,10 +64,9 @@ def test_equals_are_deleted_in_random_order(one_pixel):
     assert abs(fell.mean() - 32.5) < 9 and len(set(fell)) > 10
 
 
-def test_a_curve_is_the_mean_over_the_images_and_its_band_the_t_interval(tmp_path):
+def test_a_curve_is_the_mean_over_the_images_and_its_band_the_t_interval(drawn):
     curve = deletion.Curve(np.array([0, 0.5, 1]), RNG.random((4, 3)), RNG.random(4))
-    fig = deletion.figure({"random": curve}, {"random": curve})
-    fig.savefig(tmp_path / "figure.png")
+    fig = drawn(deletion.figure({"random": curve}, {"random": curve}))
     for ax in fig.axes:
         np.testing.assert_allclose(ax.lines[0].get_ydata(), curve.probability.mean(axis=0))
         low, high = scipy.stats.t.interval(0.95, 3, curve.probability.mean(axis=0), scipy.stats.sem(curve.probability))

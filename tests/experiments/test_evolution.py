@@ -114,15 +114,14 @@ def test_settling_is_the_mean_correlation_of_living_channels(monkeypatch):
     assert settled == {"conv1": 0}
 
 
-def test_an_evolution_has_channels_below_and_epochs_beside_one_another_and_frames_what_changed(tmp_path):
+def test_an_evolution_has_channels_below_and_epochs_beside_one_another_and_frames_what_changed(drawn):
     patches, projections = np.zeros((3, 2, 32, 32, 1)), np.zeros((3, 2, 32, 32, 1))
     patches[1, 0] = 0.25
     projections[2, 1] = 1.0
     changed = np.zeros((3, 2), bool)
     changed[2, 1] = True
     grown = evolution.Evolution([0, 5, 7], np.zeros((3, 2), int), changed, patches, projections)
-    fig = evolution.figure(grown, ["a", "b"])
-    fig.savefig(tmp_path / "figure.png")
+    fig = drawn(evolution.figure(grown, ["a", "b"]))
     (ax,) = fig.axes
     shown, tile = ax.images[0].get_array(), 32 + 2
     assert shown[5, tile + 5] == 0.25 and shown[5, 5] == 0 and shown[tile + 5, 5] == 0.5
@@ -132,10 +131,9 @@ def test_an_evolution_has_channels_below_and_epochs_beside_one_another_and_frame
     assert [label.get_text() for label in ax.get_xticklabels()] == ["0", "5", "7"]
 
 
-def test_a_layer_has_a_ring_where_it_settles(tmp_path):
+def test_a_layer_has_a_ring_where_it_settles(drawn):
     correlation = pd.DataFrame({0: [0.5, np.nan], 4: [1.0, 1.0]}, ["conv1", "conv2"])
-    fig = evolution.settling_figure(evolution.Settling(correlation, {"conv1": 4, "conv2": 4}))
-    fig.savefig(tmp_path / "figure.png")
+    fig = drawn(evolution.settling_figure(evolution.Settling(correlation, {"conv1": 4, "conv2": 4})))
     line, ring, *_ = fig.axes[0].lines
     assert line.get_ydata().tolist() == [0.5, 1] and ring.get_xydata().tolist() == [[1, 1]]
 

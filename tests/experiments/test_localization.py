@@ -55,10 +55,9 @@ def test_intersection_over_union_by_hand():
     np.testing.assert_allclose(localization.box_iou(one, other), [4 / 28, 0, 1])
 
 
-def test_the_figure_has_a_point_and_an_interval_for_each_method(tmp_path):
+def test_the_figure_has_a_point_and_an_interval_for_each_method(drawn):
     table = pd.DataFrame({"method": ["a", "b"], "measure": "box IoU", "value": [0.5, 1], "low": [0.4, 1], "high": [0.6, 1]})
-    fig = localization.figure(table)
-    fig.savefig(tmp_path / "figure.png")
+    fig = drawn(localization.figure(table))
     (bars,) = fig.axes[0].containers
     assert bars.lines[0].get_xdata().tolist() == [0.5, 1]
     np.testing.assert_allclose(bars.lines[2][0].get_segments()[0][:, 0], [0.4, 0.6])

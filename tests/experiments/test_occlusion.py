@@ -136,8 +136,8 @@ OCCLUDED = occlusion.Occlusion(
 )
 
 
-def test_an_occlusion_is_drawn_where_the_squares_were(tmp_path):
-    fig = occlusion.figure(RNG.random((2, 8, 8, 3)), OCCLUDED, RNG.normal(size=(2, 8, 8, 3)), ["a", "b"], ("cat", "dog"))
+def test_an_occlusion_is_drawn_where_the_squares_were(drawn):
+    fig = drawn(occlusion.figure(RNG.random((2, 8, 8, 3)), OCCLUDED, RNG.normal(size=(2, 8, 8, 3)), ["a", "b"], ("cat", "dog")))
     mesh = fig.axes[2].collections[0]
     np.testing.assert_allclose(mesh.get_array(), OCCLUDED.activation[0, ..., 0] / 2)
     corners = mesh.get_coordinates()
@@ -145,13 +145,11 @@ def test_an_occlusion_is_drawn_where_the_squares_were(tmp_path):
     assert corners[1, 0, 1] < 3.5 < corners[2, 0, 1] and corners[0, 1, 0] < 4.5 < corners[0, 2, 0]
     dead = fig.axes[7].collections[0]  # a map that is zero before stays what it was
     assert (dead.get_array() == 1).all()
-    fig.savefig(tmp_path / "figure.png")
 
 
-def test_an_agreement_has_a_bar_at_the_mean_of_each_picture(tmp_path):
+def test_an_agreement_has_a_bar_at_the_mean_of_each_picture(drawn):
     table = pd.DataFrame({"picture": ["a", "a", "edges"], "linear": [1, 0, np.nan], "rank": [0.5, 0.7, np.nan]})
-    fig = occlusion.agreement_figure(table)
-    fig.savefig(tmp_path / "figure.png")
+    fig = drawn(occlusion.agreement_figure(table))
     for ax, mean in zip(fig.axes, (0.5, 0.6), strict=True):
         (bar,) = ax.collections  # none where nothing agrees or disagrees
         assert bar.get_segments()[0][0, 0] == pytest.approx(mean)

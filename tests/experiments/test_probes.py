@@ -53,10 +53,9 @@ def test_cells_are_means_of_what_they_cover(dimension):
     np.testing.assert_allclose(cells, np.moveaxis(np.array(expected), 2, 0), rtol=1e-5)
 
 
-def test_the_figure_has_the_test_accuracy_beside_the_training_accuracy(tmp_path):
+def test_the_figure_has_the_test_accuracy_beside_the_training_accuracy(drawn):
     table = pd.DataFrame({"layer": ["conv1"], "features": [64], "train": [0.9], "test": [0.8], "error": [0.01]})
-    fig = probes.figure(table)
-    fig.savefig(tmp_path / "figure.png")
+    fig = drawn(probes.figure(table))
     assert [bar.get_height() for bar in fig.axes[0].patches] == [0.9, 0.8]
 
 

@@ -164,9 +164,8 @@ def test_ssim_does_not_depend_on_scale():
     assert (np.abs(randomization.ssim(one, other)) < 0.5).all()
 
 
-def test_a_cascade_shows_both_references_and_names_the_layers(tmp_path):
-    fig = randomization.figure(CASCADE)
-    fig.savefig(tmp_path / "figure.png")
+def test_a_cascade_shows_both_references_and_names_the_layers(drawn):
+    fig = drawn(randomization.figure(CASCADE))
     (ax,) = fig.axes
     trained, outlines, *_ = ax.lines
     assert trained.get_ydata().tolist() == [1, 0.5] and outlines.get_ydata().tolist() == [0.2, 0.1]

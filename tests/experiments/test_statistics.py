@@ -124,9 +124,8 @@ def test_a_sweep_that_has_only_begun_has_no_rows(tmp_path):
     assert statistics.read(tmp_path / "metrics.csv").empty
 
 
-def test_a_forest_has_points_in_their_row_and_fills_what_stands_after_the_correction(tmp_path):
-    fig = statistics.forest(COMPARED)
-    fig.savefig(tmp_path / "figure.png")
+def test_a_forest_has_points_in_their_row_and_fills_what_stands_after_the_correction(drawn):
+    fig = drawn(statistics.forest(COMPARED))
     few, tail = fig.axes[:2]
     assert [ax.get_title() for ax in (few, tail)] == ["few", "tail"]
     first, second = (bar.lines[0] for bar in few.containers)
