@@ -1,14 +1,25 @@
-# Each target sets up .venv first, and again only when the lock or the list of dependencies has changed.
+# Each target sets up .venv first, and again only when the lock, the list of dependencies or DEVICE has changed.
 PYTHON ?= python3
 PROFILE ?= quick
 EXTRAS ?= dev
+# what Keras computes with: cpu or gpu, which are TensorFlow, or jax, jax-gpu or torch
+DEVICE ?= cpu
+ifeq ($(filter cpu gpu jax jax-gpu torch,$(DEVICE)),)
+$(error DEVICE is cpu, gpu, jax, jax-gpu or torch, not "$(DEVICE)")
+endif
+ifeq ($(filter cpu gpu,$(DEVICE)),)
+export KERAS_BACKEND := $(DEVICE:-gpu=)
+endif
 BIN := .venv/bin
-READY := .venv/ready
+READY := .venv/ready-$(DEVICE)
 # Containers set this, and each start of TensorFlow would compile its sources again: 24 seconds instead of 9.
 unexport PYTHONDONTWRITEBYTECODE
 
 report: $(READY)  ## run the series under PROFILE into reports/PROFILE
 	$(BIN)/python -m deconvlib run --profile $(PROFILE)
+
+wheel: $(READY)  ## what a user installs: the wheel by itself, then with the notebooks
+	bash tests/wheel.sh $(BIN)
 
 test: $(READY)  ## style, unit tests, and every notebook against its stored outputs
 	$(BIN)/ruff check .
@@ -16,7 +27,7 @@ test: $(READY)  ## style, unit tests, and every notebook against its stored outp
 	$(BIN)/pytest -q -n 2 --dist loadfile
 	TQDM_DISABLE=1 $(BIN)/pytest -q -n 2 --dist loadfile --nbval --nbval-current-env --nbval-cell-timeout=300 notebooks
 
-benchmark: .venv/ready-benchmark  ## agreement, time and memory beside the other tools, into reports/benchmarks
+benchmark: $(READY)-benchmark  ## agreement, time and memory beside the other tools, into reports/benchmarks
 	$(BIN)/pytest -q tests/benchmarks/agreement.py
 	$(BIN)/python tests/benchmarks/speed.py
 	$(BIN)/python tests/benchmarks/network_deconvolution.py
@@ -47,15 +58,15 @@ lock: $(READY)  ## newest versions that fit together, on every platform and Pyth
 $(READY): pyproject.toml requirements.txt
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/pip install -q -c requirements.txt uv
-	$(BIN)/uv pip install -q --system-certs --python $(BIN)/python -c requirements.txt -e '.[$(EXTRAS)]'
+	$(BIN)/uv pip install -q --system-certs --python $(BIN)/python -c requirements.txt -e '.[$(EXTRAS),$(DEVICE)]'
 	touch $@
 
-.venv/ready-benchmark: $(READY)
-	$(BIN)/uv pip install -q --system-certs --python $(BIN)/python -c requirements.txt -e '.[dev,benchmark]'
+$(READY)-benchmark: $(READY)
+	$(BIN)/uv pip install -q --system-certs --python $(BIN)/python -c requirements.txt -e '.[dev,benchmark,$(DEVICE)]'
 	# Xplique declares an older TensorFlow than it runs with, so that what it imports is named here; it may be missing
 	-$(BIN)/uv pip install -q --system-certs --python $(BIN)/python -c requirements.txt --no-deps xplique==2.0.2 \
 	  einops==0.8.2 opencv-python-headless==5.0.0.93 tensorflow-probability==0.25.0 tf-keras==2.21.0 dm-tree==0.1.10 \
 	  decorator==5.3.1
 	touch $@
 
-.PHONY: report test benchmark lab app screenshots notebooks lock
+.PHONY: report test wheel benchmark lab app screenshots notebooks lock

@@ -25,8 +25,14 @@ def _silent_stderr():
         os.close(nowhere)
 
 
-with _silent_stderr():
-    import keras
+try:
+    with _silent_stderr():
+        import keras
+except ModuleNotFoundError as missing:
+    raise ImportError(
+        f"{missing.name.partition('.')[0]} is not installed: pip install 'deconvlib[cpu]', or [gpu] for TensorFlow on a GPU; "
+        "with [jax], [jax-gpu] or [torch], set KERAS_BACKEND to jax or torch"
+    ) from None
 
 NAME = keras.backend.backend()
 if NAME != "tensorflow":
