@@ -27,6 +27,7 @@ CIFAR100 = tuple(
 )
 DOWNLOADS = {"cifar10": CIFAR10, "cifar100": CIFAR100, "mnist": DIGITS, "fashion_mnist": FASHION}
 NAMES = ("shapes", "digits", *DOWNLOADS)
+ARRAYS = ("x_train", "y_train", "x_test", "y_test", "x", "y", "class_names")  # what is read of an .npz
 
 
 def load(
@@ -123,17 +124,23 @@ def sample(
     return Sample(images, None if labels is None else labels[chosen], class_names, source)
 
 
-def _arrays(path):
-    """(images, labels or None, class names) of an .npy or .npz."""
+def _held(path):
+    """({name: array} for the names in ARRAYS, names of all arrays) of an .npz; the one array of an .npy is x."""
     try:
         held = np.load(path, allow_pickle=False)
-        held = {"x": held} if isinstance(held, np.ndarray) else {key: held[key] for key in held}
+        held = {"x": held} if isinstance(held, np.ndarray) else held
+        return {key: held[key] for key in ARRAYS if key in held}, ", ".join(held)
     except Exception as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
+
+
+def _arrays(path):
+    """(images, labels or None, class names) of an .npy or .npz."""
+    held, names = _held(path)
     suffix = "_test" if "x_test" in held else ""
     images, labels = held.get(f"x{suffix}"), held.get(f"y{suffix}")
     if images is None:
-        raise ValueError(f"{path} must hold images as x, or x_test; it holds {', '.join(held)}")
+        raise ValueError(f"{path} must hold images as x, or x_test; it holds {names}")
     images = images[..., None] if images.ndim == 3 else images
     if np.issubdtype(images.dtype, np.floating) and images.size and images.min() >= 0 and images.max() <= 1:
         images = np.round(images * 255).astype(np.uint8)
@@ -261,18 +268,10 @@ def _read(name, path, size, seed):
 def _read_npz(name, path, seed):
     if not zipfile.is_zipfile(path):
         raise ValueError(f"{path} is not an .npz file (or it is cut short); make one with numpy.savez")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {
-                key: file[key] for key in ("x_train", "y_train", "x_test", "y_test", "x", "y", "class_names") if key in file
-            }
-            held = ", ".join(file)
-    except Exception as error:
-        raise ValueError(f"{path} cannot be read: {error}") from error
+    arrays, held = _held(path)
     class_names = arrays.get("class_names", DOWNLOADS.get(name))
-    parts = [key for key in ("x_train", "y_train", "x_test", "y_test") if key in arrays]
-    if len(parts) == 4:
-        return _from_arrays(name, *(arrays[key] for key in parts), class_names)
+    if all(key in arrays for key in ARRAYS[:4]):
+        return _from_arrays(name, *(arrays[key] for key in ARRAYS[:4]), class_names)
     if "x" in arrays and "y" in arrays:
         whole = _from_arrays(name, arrays["x"], arrays["y"], arrays["x"], arrays["y"], class_names)
         return _split(name, whole.x_train, whole.y_train, whole.class_names, seed)

@@ -148,51 +148,31 @@ def _stretched(image, strength, setting):
     return exposure.rescale_intensity(image, (low, max(high, low + 1e-3)), (0, 1))
 
 
+def _total_variation(image, strength, setting):
+    return restoration.denoise_tv_chambolle(image, setting, channel_axis=-1)
+
+
+def _local_histograms(image, strength, setting):
+    return exposure.equalize_adapthist(image, clip_limit=setting)
+
+
+_NOISE = {"non-local means": (_non_local_means, (0.4, 0.6, 0.8, 1.0))}
+_BLUR = {
+    "Wiener": (_with_border(restoration.wiener), (0.001, 0.003, 0.01, 0.03)),
+    "Richardson–Lucy": (_with_border(restoration.richardson_lucy), (10, 20, 40)),
+}
+_JPEG = {"total variation": (_total_variation, (0.01, 0.02, 0.04, 0.08, 0.16))}
+_CONTRAST = {
+    "percentiles stretched": (_stretched, (0, 1, 3)),
+    "local histograms": (_local_histograms, (0.003, 0.01, 0.03)),
+}
 DAMAGES = {
-    "noise": Damage(
-        "standard deviation",
-        0.1,
-        (0.03, 0.06, 0.1, 0.15, 0.2),
-        _noise,
-        {"non-local means": (_non_local_means, (0.4, 0.6, 0.8, 1.0))},
-    ),
-    "blur": Damage(
-        "standard deviation, pixels",
-        1.0,
-        (0.5, 0.75, 1.0, 1.5, 2.0),
-        _blur,
-        {
-            "Wiener": (_with_border(restoration.wiener), (0.001, 0.003, 0.01, 0.03)),
-            "Richardson–Lucy": (_with_border(restoration.richardson_lucy), (10, 20, 40)),
-        },
-    ),
+    "noise": Damage("standard deviation", 0.1, (0.03, 0.06, 0.1, 0.15, 0.2), _noise, _NOISE),
+    "blur": Damage("standard deviation, pixels", 1.0, (0.5, 0.75, 1.0, 1.5, 2.0), _blur, _BLUR),
     "holes": Damage("share missing", 0.25, (0.08, 0.15, 0.25, 0.4, 0.55), _holes, {"biharmonic": (_biharmonic, (None,))}),
-    "JPEG": Damage(
-        "quality",
-        10,
-        (30, 20, 10, 7, 5),
-        _jpeg,
-        {
-            "total variation": (
-                lambda image, strength, setting: restoration.denoise_tv_chambolle(image, setting, channel_axis=-1),
-                (0.01, 0.02, 0.04, 0.08, 0.16),
-            )
-        },
-    ),
+    "JPEG": Damage("quality", 10, (30, 20, 10, 7, 5), _jpeg, _JPEG),
     "half size": Damage("times smaller", 2, (2,), _smaller, {"bicubic": (_bicubic, (None,))}, scale=2),
-    "low contrast": Damage(
-        "contrast left",
-        0.3,
-        (0.8, 0.5, 0.3, 0.2, 0.15),
-        _paler,
-        {
-            "percentiles stretched": (_stretched, (0, 1, 3)),
-            "local histograms": (
-                lambda image, strength, setting: exposure.equalize_adapthist(image, clip_limit=setting),
-                (0.003, 0.01, 0.03),
-            ),
-        },
-    ),
+    "low contrast": Damage("contrast left", 0.3, (0.8, 0.5, 0.3, 0.2, 0.15), _paler, _CONTRAST),
 }
 
 
