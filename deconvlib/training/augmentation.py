@@ -2,6 +2,8 @@
 
 from deconvlib.backend import keras
 
+ops = keras.ops
+
 
 def augmentation(flip: bool = True, shift: float = 0.1, seed: int = 0) -> tuple[keras.layers.Layer, ...]:
     """Layers that mirror images left to right, and move them by up to `shift` of their side, mirrored at the border."""
@@ -9,9 +11,6 @@ def augmentation(flip: bool = True, shift: float = 0.1, seed: int = 0) -> tuple[
     if shift:
         augmenting.append(RandomShift(shift, seed=seed + 1))
     return tuple(augmenting)
-
-
-ops = keras.ops
 
 
 @keras.saving.register_keras_serializable(package="deconvlib")

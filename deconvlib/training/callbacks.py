@@ -8,16 +8,16 @@ import pandas as pd
 
 from deconvlib import backend
 from deconvlib.backend import keras
+from deconvlib.deconvnet import graph
 
 
 class Log(keras.callbacks.Callback):
-    """Keeps the rows of the history, prints them, stops by patience, and refuses a loss that is not a number."""
+    """Keeps the rows of the history, prints them, and refuses a loss that is not a number."""
 
-    def __init__(self, model, epochs, steps, patience, watched, verbose):
+    def __init__(self, model, epochs, steps, verbose):
         super().__init__()
         self.say = functools.partial(print, flush=True) if verbose else lambda text: None
         self.network, self.epochs, self.steps = model, epochs, steps
-        self.patience, self.watched = patience, watched
         self.rows, self.good, self.file = [], model.get_weights(), None
 
     def resume(self, folder, fingerprint):
@@ -76,16 +76,11 @@ class Log(keras.callbacks.Callback):
         left = np.mean([row["seconds"] for row in self.rows]) * (self.epochs - epoch - 1)
         measured = f"   loss {row['loss']:.4g}"
         if "accuracy" in row:
-            measured += f"   accuracy {row['accuracy']:.3f}   {self.watched} {row['val_accuracy']:.3f}"
+            measured += f"   accuracy {row['accuracy']:.3f}   test {row['val_accuracy']:.3f}"
         self.say(
             f"epoch {epoch + 1:{len(str(self.epochs))}d}/{self.epochs}{measured}   {_duration(row['seconds'])}"
             + (f", about {_duration(left)} left" if left else "")
         )
-        if self.patience:
-            best = min(range(len(self.rows)), key=lambda index: self.rows[index]["val_loss"])
-            if len(self.rows) - 1 - best >= self.patience:
-                self.say(f"stopped: no lower {self.watched} loss in {self.patience} epochs")
-                self.model.stop_training = True
 
 
 class Epochs(keras.callbacks.Callback):
@@ -97,10 +92,9 @@ class Epochs(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch, logs=None):
         self.batches.shuffle(epoch)
-        for variable in self.model.variables:
-            if variable.path.endswith("seed_generator_state"):  # (seed, number of draws), of dropout and augmentation
-                first, _ = keras.ops.convert_to_numpy(variable)
-                variable.assign(np.array([first, epoch * 1_000_003 % 2**32], np.uint32))
+        for variable in graph.generators(self.model):
+            seed, _ = keras.ops.convert_to_numpy(variable)
+            variable.assign(np.array([seed, epoch * 1_000_003 % 2**32], np.uint32))
 
 
 class GradientNorms(keras.callbacks.Callback):

@@ -10,10 +10,10 @@ from matplotlib.ticker import MaxNLocator
 from deconvlib import figures
 
 
-def curves(histories, measure="accuracy"):
+def curves(histories):
     """Training (dashed) against test (solid) after each epoch. histories: {name: one row an epoch, as training.fit returns}."""
     fig = figures.figure(2.8)
-    _curves(fig, histories, measure)
+    _curves(fig, histories)
     return fig
 
 
@@ -24,7 +24,7 @@ def curves_and_mistakes(histories, examined=None):
     height = 2.6 + 0.16 * max(sum(lines[:half]), sum(lines[half:]))  # with the names in two columns
     fig = figures.figure(height + 1.3)
     upper, lower = fig.subfigures(2, 1, height_ratios=(height, 1.3))
-    _curves(upper, histories, "accuracy")
+    _curves(upper, histories)
     axs = lower.subplots(1, 8)
     for ax in axs:
         figures.bare(ax)
@@ -35,9 +35,9 @@ def curves_and_mistakes(histories, examined=None):
     return fig
 
 
-def _curves(fig, histories, measure):
+def _curves(fig, histories):
     axs = fig.subplots(1, 2)
-    for ax, column in zip(axs, (measure, "loss"), strict=True):
+    for ax, column in zip(axs, ("accuracy", "loss"), strict=True):
         for index, (name, history) in enumerate(histories.items()):
             ax.plot(history["epoch"], history[column], "--", color=f"C{index}")
             ax.plot(history["epoch"], history[f"val_{column}"], "-o", markersize=3, color=f"C{index}", label=name)

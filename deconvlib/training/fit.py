@@ -15,8 +15,8 @@ from sklearn.utils.class_weight import compute_class_weight
 from deconvlib import checks
 from deconvlib.backend import keras
 from deconvlib.data.dataset import Dataset
-from deconvlib.deconvnet import inputs
-from deconvlib.networks import classifier
+from deconvlib.deconvnet import graph, inputs
+from deconvlib.networks.classifier import ReconstructionLoss
 from deconvlib.training.callbacks import Epochs, GradientNorms, Log
 
 OPTIMIZERS = {
@@ -25,14 +25,8 @@ OPTIMIZERS = {
     "rmsprop": keras.optimizers.RMSprop,
     "sgd": keras.optimizers.SGD,
 }
-
-
 SCHEDULES = ("constant", "cosine")
-
-
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
-
-
 PROBE = 256  # training images on which gradient norms are measured
 FULL = ("softmax", "pixels", "corrected")  # layers that stay float32: 16 bits are few for many classes and for 8-bit pixels
 
@@ -51,8 +45,6 @@ def fit(
     label_smoothing: float = 0.0,
     images_per_epoch: int = 0,
     unlabelled: np.ndarray | None = None,
-    validation: float = 0.0,
-    patience: int = 0,
     precision: str = "float32",
     gradient_norms: bool = False,
     backup_dir: str | Path | None = None,
@@ -61,7 +53,8 @@ def fit(
     seed: int = 0,
 ) -> pd.DataFrame:
     """Train `model` in place; returns one row an epoch: epoch, loss, accuracy, val_loss, val_accuracy, learning_rate,
-    seconds, and with `gradient_norms` one column gradient/<layer> each, measured on 256 training images.
+    seconds, and with `gradient_norms` one column gradient/<layer> each, measured on 256 training images. The val_ columns
+    are the test images', to be watched, never chosen by.
 
     optimizer: "adam", "adamw", "rmsprop" or "sgd" (momentum 0.9, Nesterov). schedule: "constant", or "cosine": up from a
         tenth of `learning_rate` over the first fifth of the steps, then along a cosine to 0.
@@ -72,45 +65,37 @@ def fit(
         makes epochs as long as others'.
     unlabelled: more images, uint8 (n, height, width, channels), for a model that reconstructs: each batch has as many of
         them, drawn at random, as labelled ones beside it. They count in no loss that needs a label, and in no accuracy.
-    validation: share of the training images held out, whose loss and accuracy are the val_ columns; with 0 they are the
-        test set's, to be watched, never chosen by. patience: stop after so many epochs without a lower val_loss; asks
-        for `validation`, since stopping is a choice.
     precision: what layers compute in while training; the model is float32 again afterwards.
     backup_dir: a fit that was killed goes on here after its last finished epoch and ends with the same history; a folder
         left by a fit with other settings, data or weights starts anew. Removed at the end.
-    callbacks: Keras callbacks, evolution.Snapshots for one; their `model` wraps `model` and has its weights.
-    seed: order of the images, and the split. Initial weights and dropout take theirs when the model is built.
+    callbacks: Keras callbacks; their `model` wraps `model` and has its weights. `EarlyStopping` is a choice: give it the
+        dataset that `hold_out` returns, whose test images are held-out training images.
+    seed: order of the images. Initial weights and dropout take theirs when the model is built.
 
     verbose: prints one line an epoch with the time left.
 
     Raises ValueError for settings that cannot work; FloatingPointError where the loss or a weight is no longer a number,
     with its step or epoch; the model then has the weights of the last good epoch.
     """
-    _check(model, dataset, epochs, batch_size, optimizer, learning_rate, schedule, class_weight, validation, patience)
-    if images_per_epoch < 0 or not 0 <= label_smoothing < 1:
-        raise ValueError(f"no epoch of {images_per_epoch} images or smoothing of {label_smoothing}; 0 and [0, 1) work")
-    checks.known("precision", precision, PRECISIONS)
-    if unlabelled is not None:
-        inputs.check_images(model, unlabelled)
-        if not any(isinstance(layer, classifier.ReconstructionLoss) for layer in model.layers):
-            raise ValueError("unlabelled images teach a model that reconstructs; give models.classifier reconstruction_weight")
-    settings = {name: value for name, value in locals().items() if isinstance(value, str | int | float | None)}
-    parts = dataset.hold_out(validation, seed) if validation else dataset
-    images, labels = parts.x_train, parts.y_train
+    _check(model, dataset, class_weight, label_smoothing, images_per_epoch, unlabelled)
+    _check_steps(epochs, batch_size, optimizer, learning_rate, schedule, precision)
+    images, labels = dataset.x_train, dataset.y_train
     weights = np.ones(dataset.num_classes, np.float32)
     if class_weight:
         present = np.unique(labels)
         weights[present] = compute_class_weight(class_weight, classes=present, y=labels)
     batches = Batches(images, labels, batch_size, seed, weights, images_per_epoch, unlabelled)
     trainer = keras.Sequential([keras.Input(model.input_shape[1:]), *augmentation, model])
-    log = Log(model, epochs, len(batches), patience, "validation" if validation else "test", verbose)
+    log = Log(model, epochs, len(batches), verbose)
     callbacks = [log, Epochs(batches), *callbacks]
     if gradient_norms:
         callbacks.insert(0, GradientNorms(model, inputs.as_input(model, images[:PROBE]), labels[:PROBE]))
     if backup_dir:
-        settings |= {"backup_dir": None, "verbose": None, "augmentation": [layer.get_config() for layer in augmentation]}
-        arrays = [dataset.x_train, dataset.y_train, *([] if unlabelled is None else [unlabelled])]
-        log.resume(Path(backup_dir), _fingerprint(model, settings, arrays))
+        settings = [epochs, batch_size, optimizer, learning_rate, schedule, weight_decay, class_weight, label_smoothing]
+        settings += [images_per_epoch, precision, gradient_norms, seed, *(layer.get_config() for layer in augmentation)]
+        log.resume(
+            Path(backup_dir), _fingerprint(model, settings, [images, labels, *([] if unlabelled is None else [unlabelled])])
+        )
         callbacks.append(keras.callbacks.BackupAndRestore(backup_dir))
     with _precision(trainer, precision):
         trainer.compile(
@@ -121,7 +106,7 @@ def fit(
         trainer.fit(
             batches,
             epochs=epochs,
-            validation_data=Batches(parts.x_test, parts.y_test, 500),
+            validation_data=Batches(dataset.x_test, dataset.y_test, 500),
             callbacks=callbacks,
             shuffle=False,  # Keras would change the order of the batches by a seed of its own
             verbose=0,
@@ -148,18 +133,15 @@ def fit_pairs(
         what it draws with `rng` is new in each epoch, damage to images for one. loss: any that Keras knows, or a function.
     learning_rate: of Adam, up over the first fifth of the steps, then along a cosine to 0.
     backup_dir: as for `fit`, but it stays, and a training that ended there is not repeated: where one of several networks
-        is interrupted, the others are not lost. report.record removes <run_dir>/<notebook>/backup.
+        is interrupted, the others are not lost. lab.record removes <run_dir>/<notebook>/backup.
     precision, verbose, seed: as for `fit`.
 
     Raises FloatingPointError as `fit` does, ValueError for numbers that cannot work.
     """
-    if min(count, epochs, batch_size) < 1 or not learning_rate > 0:
-        raise ValueError(
-            f"{count} examples, {epochs} epochs of batches of {batch_size}, rate {learning_rate}: all must be above 0"
-        )
-    checks.known("precision", precision, PRECISIONS)
+    checks.positive("count", count)
+    _check_steps(epochs, batch_size, "adam", learning_rate, "cosine", precision)
     batches = _Pairs(count, make, batch_size, seed)
-    log = Log(model, epochs, len(batches), patience=0, watched="test", verbose=verbose)
+    log = Log(model, epochs, len(batches), verbose)
     callbacks = [log, Epochs(batches)]
     if backup_dir:
         settings = [count, epochs, batch_size, keras.losses.serialize(keras.losses.get(loss)), learning_rate, precision, seed]
@@ -183,22 +165,29 @@ def psnr_loss(targets, outputs):
     return 10 * keras.ops.mean(keras.ops.log10(errors + 1e-6))
 
 
-def _check(model, dataset, epochs, batch_size, optimizer, learning_rate, schedule, class_weight, validation, patience):
-    checks.known("optimizer", optimizer, OPTIMIZERS)
-    checks.known("schedule", schedule, SCHEDULES)
+def _check(model, dataset, class_weight, label_smoothing, images_per_epoch, unlabelled):
     checks.known("class_weight", class_weight, (None, "balanced"))
     if model.input_shape[1:] != dataset.image_shape:
         raise ValueError(f"the model takes images of {model.input_shape[1:]}, {dataset.name} has {dataset.image_shape}")
     if model.output_shape[-1] != dataset.num_classes:
         raise ValueError(f"the model has {model.output_shape[-1]} classes, {dataset.name} has {dataset.num_classes}")
-    if epochs < 1 or batch_size < 1:
-        raise ValueError(f"epochs and batch_size must be 1 or more, not {epochs} and {batch_size}")
+    if images_per_epoch < 0 or not 0 <= label_smoothing < 1:
+        raise ValueError(f"no epoch of {images_per_epoch} images or smoothing of {label_smoothing}; 0 and [0, 1) work")
+    if unlabelled is not None:
+        inputs.check_images(model, unlabelled)
+        if not any(isinstance(layer, ReconstructionLoss) for layer in model.layers):
+            raise ValueError(
+                "unlabelled images teach a model that reconstructs: give networks.classifier reconstruction_weight"
+            )
+
+
+def _check_steps(epochs, batch_size, optimizer, learning_rate, schedule, precision):
+    checks.positive("epochs and batch_size", epochs, batch_size)
+    checks.known("optimizer", optimizer, OPTIMIZERS)
+    checks.known("schedule", schedule, SCHEDULES)
+    checks.known("precision", precision, PRECISIONS)
     if not learning_rate > 0:
         raise ValueError(f"learning_rate must be above 0, not {learning_rate}")
-    if not 0 <= validation < 1:
-        raise ValueError(f"validation is a share of the training images in [0, 1), not {validation}")
-    if patience and not validation:
-        raise ValueError("patience stops by the validation loss: hold images out for it, validation=0.1 for instance")
 
 
 def _cross_entropy(smoothing, labels, probabilities):
@@ -221,7 +210,7 @@ def _optimizer(name, learning_rate, schedule, weight_decay, steps):
 @contextmanager
 def _precision(trainer, precision):
     """The model's layers compute in `precision` meanwhile; its weights are float32 throughout."""
-    layers = [layer for layer in trainer._flatten_layers() if layer.name not in FULL]
+    layers = [layer for layer in graph.layers(trainer) if layer.name not in FULL]
     before = [layer.dtype_policy for layer in layers]
     try:
         for layer in layers:
@@ -299,16 +288,16 @@ def _fingerprint(model, settings, arrays):
     return digest.hexdigest()
 
 
-def images_per_second(model: keras.Model, batch_size: int = 64, steps: int = 6) -> float:
-    """How many images a second this machine trains `model` on, in batches of noise; the model is left as it was.
+def images_per_second(model: keras.Model) -> float:
+    """How many images a second this machine trains `model` on, in batches of 64 of noise; the model is left as it was.
 
-    The median of `steps` steps of Adam, after two that compile.
+    The median of six steps of Adam, after two that compile.
     """
-    before, seconds = model.get_weights(), []
+    batch_size, before, seconds = 64, model.get_weights(), []
     trainer = keras.Sequential([keras.Input(model.input_shape[1:]), model])
     trainer.compile("adam", "sparse_categorical_crossentropy")
     images = np.random.default_rng(0).random((batch_size, *model.input_shape[1:]), np.float32)
-    for _ in range(2 + steps):
+    for _ in range(8):
         begun = time.perf_counter()
         trainer.train_on_batch(images, np.zeros(batch_size, int))
         seconds.append(time.perf_counter() - begun)

@@ -1,26 +1,22 @@
-"""Training: it learns, repeats, resumes and stops as it says."""
+"""Training: it learns, repeats and resumes as it says."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
-import time
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from small import Interrupt, settings, small
 
-from deconvlib import backend, data, deconvnet, networks, training
+from deconvlib import data, deconvnet, experiments, networks, training
 from deconvlib.backend import keras
-
-
-@pytest.fixture(scope="module")
-def digits():
-    return data.load("digits")
-
-
-def small(dataset, seed=0, **settings):
-    return networks.classifier(dataset.image_shape, dataset.num_classes, filters=(8,), seed=seed, **settings)
+from deconvlib.deconvnet import graph
+from deconvlib.training.fit import PRECISIONS, Batches
 
 
 def test_learns_and_says_so(digits, capsys):
@@ -46,96 +42,93 @@ def same(one, other):
     pd.testing.assert_frame_equal(one[columns], other[columns], rtol=1e-6)
 
 
-def settings():
-    """Everything that draws at random while training."""
-    return {"augmentation": training.augmentation(), "schedule": "cosine", "optimizer": "adamw", "weight_decay": 0.01}
+@pytest.fixture(scope="module")
+def whole(digits):
+    """A network after a training that nothing interrupted, and its history."""
+    model = small(digits, dropout=0.2)
+    return model, training.fit(model, digits, epochs=4, **settings())
 
 
-def test_repeats_from_its_seed(digits):
-    runs = [training.fit(small(digits, dropout=0.2), digits, epochs=2, **settings(), seed=seed) for seed in (0, 0, 1)]
-    same(runs[0], runs[1])
-    assert not np.isclose(runs[0]["loss"], runs[2]["loss"]).all()
+def test_repeats_from_its_seed(digits, whole):
+    again, other = (training.fit(small(digits, dropout=0.2), digits, epochs=4, **settings(), seed=seed) for seed in (0, 1))
+    same(again, whole[1])
+    assert not np.isclose(other["loss"], whole[1]["loss"]).all()
 
 
 KILLED = """
 import os, signal, sys
-sys.path.insert(0, sys.argv[2])
-from test_fit import *
+from small import *
+from deconvlib import data
 
-class Kill(keras.callbacks.Callback):
-    def on_epoch_begin(self, epoch, logs=None):
-        if epoch == 2:
-            os.kill(os.getpid(), signal.SIGKILL)  # in the third epoch, after the second was saved
-
+kill = Interrupt(lambda: os.kill(os.getpid(), signal.SIGKILL))
 fit = keras.Sequential.fit
-keras.Sequential.fit = lambda self, *a, callbacks, **k: fit(self, *a, callbacks=[*callbacks, Kill()], **k)
+keras.Sequential.fit = lambda self, *a, callbacks, **k: fit(self, *a, callbacks=[*callbacks, kill], **k)
 digits = data.load("digits")
 training.fit(small(digits, dropout=0.2), digits, epochs=4, **settings(), backup_dir=sys.argv[1])
 """
 
 
-def test_a_killed_training_resumes_and_ends_with_the_same_history(digits, tmp_path, capsys):
-    folder = tmp_path / "backup"
-    killed = subprocess.run([sys.executable, "-c", KILLED, str(folder), os.path.dirname(__file__)])
-    assert killed.returncode == -signal.SIGKILL and folder.exists()
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """The folder that a killed training left."""
+    folder = tmp_path_factory.mktemp("killed") / "backup"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])}
+    process = subprocess.run([sys.executable, "-c", KILLED, str(folder)], env=environment)
+    assert process.returncode == -signal.SIGKILL and folder.exists()
+    return folder
+
+
+@pytest.fixture
+def backup(killed, tmp_path):
+    return shutil.copytree(killed, tmp_path / "backup")
+
+
+def test_a_killed_training_resumes_and_ends_with_the_same_history(digits, whole, backup, capsys):
     model = small(digits, dropout=0.2)
-    resumed = training.fit(model, digits, epochs=4, **settings(), backup_dir=folder)
+    resumed = training.fit(model, digits, epochs=4, **settings(), backup_dir=backup)
     assert "resumed after epoch 2 of 4" in capsys.readouterr().out
-    whole = small(digits, dropout=0.2)
-    same(resumed, training.fit(whole, digits, epochs=4, **settings()))
-    for one, other in zip(model.get_weights(), whole.get_weights(), strict=True):
+    same(resumed, whole[1])
+    for one, other in zip(model.get_weights(), whole[0].get_weights(), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
-    assert not folder.exists()
-
-
-def test_a_backup_of_other_settings_is_not_taken_up(digits, tmp_path, capsys):
-    folder = tmp_path / "backup"
-    subprocess.run([sys.executable, "-c", KILLED, str(folder), os.path.dirname(__file__)])
-    history = training.fit(small(digits, seed=5), digits, epochs=1, backup_dir=folder)
-    assert "resumed" not in capsys.readouterr().out and len(history) == 1
-
-
-class Poison(keras.layers.Layer):
-    """Adds NaN, to the images or to the loss, from the fifth step of the third epoch on; an epoch of digits has 23."""
-
-    def __init__(self, where):
-        super().__init__()
-        self.where = where
-
-    def build(self, shape):
-        self.count = self.add_weight(shape=(), initializer="zeros", trainable=False)
-
-    def call(self, x, training=False):
-        if not training:
-            return x
-        self.count.assign_add(1.0)
-        poison = keras.ops.where(self.count > 2 * 23 + 4, float("nan"), 0.0)
-        if self.where == "images":
-            return x + poison
-        self.add_loss(poison)
-        return x
+    assert not backup.exists()
 
 
 @pytest.mark.parametrize(
-    ("where", "said"),
-    # with rectifiers that make NaN 0, as oneDNN's do, only the weights tell
-    [("loss", "the loss is nan at step 5 of epoch 3"), ("images", "at step 5 of epoch 3|at the end of epoch 3")],
+    "change",
+    [
+        *({"seed": 1}, {"epochs": 5}, {"batch_size": 63}, {"learning_rate": 2e-3}, {"schedule": "constant"}),
+        *({"optimizer": "adam"}, {"weight_decay": 0.02}, {"augmentation": training.augmentation(shift=0.2)}),
+        *({"class_weight": "balanced"}, {"label_smoothing": 0.1}, {"images_per_epoch": 99}, {"gradient_norms": True}),
+        *({"precision": "mixed_bfloat16"}, {"callbacks": ()}, {"verbose": False}),
+    ],
+    ids=lambda change: next(iter(change)),
 )
-def test_what_is_no_number_stops_and_the_last_good_weights_come_back(digits, where, said):
-    model = small(digits)
-    with pytest.raises(FloatingPointError, match=f"({said}); the model has its weights of the end of epoch 2 again"):
-        training.fit(model, digits, epochs=4, augmentation=(Poison(where),))
-    good = small(digits)
-    training.fit(good, digits, epochs=2)
-    for one, other in zip(model.get_weights(), good.get_weights(), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+def test_a_backup_of_other_settings_is_cleared(digits, backup, monkeypatch, change):
+    monkeypatch.setattr(keras.Sequential, "fit", lambda *arguments, **settings: None)
+    training.fit(small(digits, dropout=0.2), digits, **{"epochs": 4} | settings() | change, backup_dir=backup)
+    says_nothing = {"callbacks", "verbose"} & set(change)
+    assert (backup / "history.csv").exists() == bool(says_nothing)
 
 
-def test_patience_stops_by_the_held_out_images(digits, capsys):
-    history = training.fit(small(digits), digits, epochs=40, learning_rate=0.02, validation=0.2, patience=2)
+@pytest.mark.parametrize("other", ["weights", "architecture", "images", "labels"])
+def test_a_backup_of_another_network_or_other_data_is_not_taken_up(digits, backup, monkeypatch, other):
+    monkeypatch.setattr(keras.Sequential, "fit", lambda *arguments, **settings: None)
+    model = small(digits, **{"dropout": 0.3 if other == "architecture" else 0.2, "seed": int(other == "weights")})
+    changed = {"images": {"x_train": digits.x_train[:, ::-1]}, "labels": {"y_train": digits.y_train[::-1]}}.get(other, {})
+    training.fit(model, replace(digits, **changed), epochs=4, **settings(), backup_dir=backup)
+    assert not (backup / "history.csv").exists()
+
+
+def test_another_training_begins_anew_in_the_folder_of_a_killed_one(digits, backup, capsys):
+    history = training.fit(small(digits, seed=5), digits, epochs=1, backup_dir=backup)
+    assert "resumed" not in capsys.readouterr().out and len(history) == 1
+
+
+def test_an_early_stop_goes_by_the_held_out_images(digits):
+    stop = keras.callbacks.EarlyStopping("val_loss", patience=2)
+    history = training.fit(small(digits), digits.hold_out(0.2), epochs=40, learning_rate=0.02, callbacks=(stop,))
     assert len(history) < 40
     assert history["val_loss"].argmin() == len(history) - 3
-    assert "validation" in capsys.readouterr().out
 
 
 def test_balanced_weights_help_the_rare_class(digits):
@@ -150,7 +143,7 @@ def test_balanced_weights_help_the_rare_class(digits):
 
 def test_few_images_come_again_until_the_epoch_is_as_long_as_asked(digits):
     few = digits.take_per_class(3)
-    batches = training.fit.Batches(few.x_train, few.y_train, 8, seed=0, images_per_epoch=70)
+    batches = Batches(few.x_train, few.y_train, 8, seed=0, images_per_epoch=70)
     batches.shuffle(1)
     assert len(batches) == 9 and sum(len(batches[index][1]) for index in range(9)) == 70
     counts = np.bincount(batches.order)
@@ -187,7 +180,8 @@ def test_images_without_labels_count_in_the_reconstruction_alone(digits):
     errors = []
     for unlabelled in (None, digits.x_train):
         model = branched(digits, 10.0)
-        training.fit(model, few.take(train=4), epochs=60, learning_rate=5e-3, unlabelled=unlabelled)
+        alone = {"batch_size": 4, "images_per_epoch": 4 * 60, "epochs": 1}  # 60 steps of the same four images
+        training.fit(model, few.take(train=4), **alone, learning_rate=5e-3, unlabelled=unlabelled)
         _, reconstruction, original = model.get_layer("reconstruction").input
         inside = keras.Model(model.inputs, [reconstruction, original])
         made, true = inside.predict(deconvnet.inputs.as_input(model, digits.x_test), verbose=0)
@@ -195,12 +189,7 @@ def test_images_without_labels_count_in_the_reconstruction_alone(digits):
     assert errors[1] < 0.9 * errors[0]
 
 
-def test_says_nothing_where_it_is_told_so(digits, capsys):
-    training.fit(small(digits), digits, epochs=1, verbose=False)
-    assert capsys.readouterr().out == ""
-
-
-@pytest.mark.parametrize("precision", training.fit.PRECISIONS)
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_the_model_is_float32_after_any_precision(digits, precision):
     model = small(digits)
     training.fit(model, digits, epochs=1, precision=precision)
@@ -208,47 +197,10 @@ def test_the_model_is_float32_after_any_precision(digits, precision):
     assert training.evaluate(model, digits).accuracy > 0.3
 
 
-def test_gradient_norms_are_the_norms_of_the_gradient(digits):
-    model = small(digits)
-    history = training.fit(model, digits, epochs=1, gradient_norms=True)
-    images, labels = deconvnet.inputs.as_input(model, digits.x_train[:256]), digits.y_train[:256]
-    gradients = backend.gradients(model, images, labels)
-    paths = [weight.path for weight in model.trainable_variables]
-    expected = np.linalg.norm(gradients[paths.index("logits/kernel")])
-    assert history["gradient/logits"].iloc[0] == pytest.approx(expected, rel=1e-4)
-    # the gradient at the bias of the logits is known: mean of probabilities minus one-hot labels
-    difference = model.predict(images, verbose=0) - np.eye(10)[labels]
-    np.testing.assert_allclose(gradients[paths.index("logits/bias")], difference.mean(axis=0), atol=1e-5)
-
-
-def test_evaluation_by_hand():
-    entry = keras.Input((1, 1, 2))  # the two channels are the probabilities
-    model = keras.Model(entry, keras.layers.Reshape((2,))(entry))
-    pixels = np.array([[230, 25], [204, 51], [51, 204], [153, 102]], np.uint8).reshape(4, 1, 1, 2)  # 0.9, 0.8, 0.2, 0.6
-    labels = np.array([0, 1, 1, 0])
-    result = training.evaluate(model, data.Dataset("hand", pixels, labels, pixels, labels, ("a", "b")))
-    assert result.accuracy == 0.75 and result.confusion.tolist() == [[2, 0], [1, 1]]
-    assert result.per_class.tolist() == [1, 0.5] and result.balanced_accuracy == 0.75
-    assert result.mistakes.tolist() == [1]
-    # one bin each: |0.902 - 1|, {0.8, 0.8} with accuracy 0.5, |0.6 - 1|
-    assert result.calibration_error == pytest.approx((0.098 + 2 * 0.3 + 0.4) / 4, abs=1e-3)
-
-
-def test_mirrored_evaluation_averages_an_image_and_its_mirror_image():
-    entry = keras.Input((1, 2, 2))
-    left = keras.layers.Cropping2D(((0, 0), (0, 1)))(entry)  # the network looks at the left pixel alone
-    model = keras.Model(entry, keras.layers.Reshape((2,))(left))
-    pixels = np.array([[230, 25], [51, 204]], np.uint8).reshape(1, 1, 2, 2)
-    result = training.evaluate(
-        model, data.Dataset("hand", pixels, np.array([0]), pixels, np.array([0]), ("a", "b")), mirrored=True
-    )
-    assert result.confidence[0] == pytest.approx((230 + 51) / 2 / 255, abs=1e-6)
-
-
 def test_speed_is_told_and_the_model_stays_as_it_was():
     model = networks.classifier((8, 8, 1), 3, filters=(4,), normalization="batch")
     before = model.get_weights()
-    assert training.images_per_second(model, batch_size=8, steps=2) > 0
+    assert training.images_per_second(model) > 0
     assert all(np.array_equal(old, new) for old, new in zip(before, model.get_weights(), strict=True))
 
 
@@ -259,9 +211,7 @@ def test_speed_is_told_and_the_model_stays_as_it_was():
         ({"schedule": "step"}, "schedule 'step' is not known"),
         ({"precision": "float16"}, "precision 'float16' is not known"),
         ({"learning_rate": 0}, "learning_rate must be above 0"),
-        ({"epochs": 0}, "must be 1 or more"),
-        ({"patience": 2}, "hold images out for it, validation=0.1"),
-        ({"validation": 1.5}, r"in \[0, 1\)"),
+        ({"epochs": 0}, "must be whole numbers of 1 or more"),
         ({"label_smoothing": 1.0}, "smoothing of 1.0"),
         ({"images_per_epoch": -1}, "no epoch of -1 images"),
         ({"unlabelled": np.zeros((4, 8, 8, 1), np.uint8)}, "give networks.classifier reconstruction_weight"),
@@ -277,11 +227,90 @@ def test_refuses_a_model_for_other_data(digits):
     with pytest.raises(ValueError, match=r"takes images of \(16, 16, 1\), digits has \(8, 8, 1\)"):
         training.fit(networks.classifier((16, 16, 1), 10), digits)
     with pytest.raises(ValueError, match="the model has 3 classes, digits has 10"):
-        training.evaluate(networks.classifier((8, 8, 1), 3, filters=(4,)), digits)
+        training.fit(networks.classifier((8, 8, 1), 3, filters=(4,)), digits)
 
 
-def test_the_first_epoch_of_a_long_training_announces_its_length(digits, capsys, monkeypatch):
-    clock = iter(np.arange(0, 1e6, 2.0))  # two seconds a look
-    monkeypatch.setattr(time, "perf_counter", lambda: float(next(clock)))
-    training.fit(small(digits), digits, epochs=1)
-    assert "an epoch" in capsys.readouterr().out.splitlines()[0]
+# Pairs
+
+
+@pytest.fixture(scope="module")
+def images():
+    return data.shapes(120, 10).x_train[:, 8:24, 8:24] / np.float32(255)
+
+
+def test_the_loss_of_an_image_is_minus_its_psnr(images):
+    spoiled = np.clip(images[:9] + np.random.default_rng(0).normal(0, 0.1, images[:9].shape), 0, 1).astype(np.float32)
+    loss = float(training.psnr_loss(images[:9], spoiled))
+    assert loss == pytest.approx(-experiments.quality.of_images(spoiled, images[:9])["PSNR"].mean(), abs=0.01)
+    assert float(training.psnr_loss(images[:9], images[:9])) == pytest.approx(-60)
+
+
+def test_training_in_16_bits_leaves_a_model_of_32(images):
+    def make(numbers, rng):
+        return images[numbers] + rng.normal(0, 0.1, (len(numbers), 16, 16, 3)).astype(np.float32), images[numbers]
+
+    model = networks.encoder_decoder((16, 16, 3), 3, (8, 16), correction=True)
+    settings = {"batch_size": 10, "learning_rate": 5e-3, "verbose": False}
+    settings |= {"precision": "mixed_bfloat16", "loss": training.psnr_loss}
+    history = training.fit_pairs(model, len(images), make, epochs=3, **settings)
+    assert history["loss"].iloc[-1] < history["loss"].iloc[0] - 0.5
+    assert {layer.compute_dtype for layer in model.layers} == {"float32"}
+    assert training.predict(model, images[:2]).dtype == np.float32
+    with pytest.raises(ValueError, match="precision 'float16' is not known"):
+        training.fit_pairs(model, len(images), make, precision="float16")
+
+
+def noisy_pairs(images):
+    def make(numbers, rng):
+        return images[numbers] + rng.normal(0, 0.1, (len(numbers), 16, 16, 3)).astype(np.float32), images[numbers]
+
+    noisy = keras.Input((16, 16, 3))
+    maps = keras.layers.Conv2D(3, 3, padding="same", kernel_initializer=keras.initializers.GlorotUniform(0))(noisy)
+    model = keras.Model(noisy, keras.layers.Dropout(0.2, seed=0)(keras.layers.BatchNormalization(momentum=0.9)(maps)))
+    return model, len(images), make
+
+
+def test_an_interrupted_training_goes_on_and_one_that_ended_is_not_repeated(images, tmp_path, capsys, monkeypatch):
+    settings = {"epochs": 4, "batch_size": 20, "loss": training.psnr_loss}
+    whole, count, make = noisy_pairs(images)
+    expected = training.fit_pairs(whole, count, make, **settings)
+
+    def end():
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        fit = keras.Model.fit
+        patch.setattr(keras.Model, "fit", lambda *a, callbacks, **k: fit(*a, callbacks=[*callbacks, Interrupt(end)], **k))
+        training.fit_pairs(noisy_pairs(images)[0], count, make, **settings, backup_dir=tmp_path)
+    for after in ("epoch 2", "epoch 4"):  # where it was interrupted; its end
+        again = noisy_pairs(images)[0]
+        history = training.fit_pairs(again, count, make, **settings, backup_dir=tmp_path)
+        assert f"resumed after {after} of 4" in capsys.readouterr().out
+        np.testing.assert_allclose(history["loss"], expected["loss"], rtol=1e-6)
+        for one, other in zip(again.get_weights(), whole.get_weights(), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+    # a model that was trained here once, and another damage
+    training.fit_pairs(again, count, make, **settings | {"epochs": 1})
+    training.fit_pairs(noisy_pairs(images)[0], count, lambda *drawn: make(*drawn)[::-1], **settings, backup_dir=tmp_path)
+    assert "resumed" not in capsys.readouterr().out
+
+
+def test_training_on_nan_stops_with_the_good_weights(images):
+    model = networks.encoder_decoder((16, 16, 3), 3, (4,))
+
+    def make(numbers, rng):
+        return images[numbers] * (np.nan if numbers[0] % 2 else 1), images[numbers]
+
+    with pytest.raises(FloatingPointError, match="smaller learning_rate"):
+        training.fit_pairs(model, len(images), make, verbose=False)
+    assert all(np.isfinite(weight).all() for weight in model.get_weights())
+    with pytest.raises(ValueError, match="count must be a whole number of 1 or more, not 0"):
+        training.fit_pairs(model, 0, make)
+
+
+def test_layers_within_layers_compute_in_the_precision_too():
+    """They stand in a list that is private in Keras."""
+    inner = networks.DeconvolvedConv2D(4, 3)
+    model = keras.Sequential([keras.Input((8, 8, 3)), keras.Sequential([keras.Input((8, 8, 3)), inner])])
+    assert {inner, inner.decorrelation} <= set(graph.layers(model)), "Keras lists layers otherwise now: see graph.layers"
+    assert graph.layers(model)[0] is model
