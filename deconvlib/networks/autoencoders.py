@@ -10,11 +10,10 @@ from typing import NamedTuple
 
 from deconvlib import checks
 from deconvlib.backend import keras
-from deconvlib.networks import classifier, network_deconvolution, upsampling
+from deconvlib.networks import network_deconvolution, upsampling
+from deconvlib.networks.classifier import seeds_of, stages_of
 
 ops = keras.ops
-
-
 NEAR = 9  # pixels, side of the square around a missing pixel whose mean is its first guess
 
 
@@ -50,19 +49,12 @@ def encoder_decoder(
 
     Raises ValueError for a name or number that cannot work, sides that don't halve so often among them.
     """
-    checks.known("decoder", decoder, upsampling.OPERATORS)
     checks.known("normalization", normalization, ("none", "batch", "deconvolution_and_batch"))
-    stages = classifier.stages_of(filters)
+    stages = stages_of(filters)
     checks.positive("filters and channels", *itertools.chain(*stages), channels)
-    _check_halves(image_shape, stages)
-    if scale < 1 or scale & (scale - 1):
-        raise ValueError(f"scale must be a power of 2, not {scale}")
-    if correction and channels != image_shape[2]:
-        raise ValueError(f"correction adds to the image's {image_shape[2]} channels, not to {channels}")
-    if holes and (not correction or scale > 1):
-        raise ValueError("holes needs correction=True and scale=1: what is not missing stays as it is")
-    seeds = classifier.seeds_of(seed)
-    decoder_kernel_size = decoder_kernel_size or (4 if decoder == "transposed" else 3)
+    _check(image_shape, stages, decoder)
+    _check_correction(image_shape, channels, correction, holes, scale)
+    seeds = seeds_of(seed)
     convolution = network_deconvolution.DeconvolvedConv2D if normalization == "deconvolution_and_batch" else keras.layers.Conv2D
 
     def finish(x):
@@ -71,20 +63,16 @@ def encoder_decoder(
 
     def convolve(x, *widths):
         for width in widths:
-            initializer = keras.initializers.GlorotUniform(next(seeds))
-            x = finish(convolution(width, 3, padding="same", kernel_initializer=initializer)(x))
+            x = finish(convolution(width, 3, padding="same", **_weights(seeds))(x))
         return x
 
-    def finer(x, width, maps=None):
+    def finer(x, width, *maps):
         layer = _finer(decoder, width, decoder_kernel_size, next(seeds))
-        return finish(layer([x, maps] if decoder == "unpooling" and maps is not None else x))
+        return finish(layer([x, *maps] if maps and decoder == "unpooling" else x))
 
     images = x = begun = keras.Input(image_shape, name="images")
     if holes:
-        missing = ops.cast(ops.equal(ops.max(images, axis=-1, keepdims=True), 0), images.dtype)
-        near = functools.partial(ops.average_pool, pool_size=NEAR, strides=1, padding="same")
-        # nothing known near by: black, as it is
-        begun = images + missing * near(images) / ops.maximum(near(1 - missing), 1e-6)
+        begun, missing = _filled(images)
         x = keras.layers.Concatenate()([begun, missing])
     x = keras.layers.Rescaling(2.0, offset=-1.0, name="rescale")(x)
     kept = []
@@ -98,16 +86,27 @@ def encoder_decoder(
         x = finer(x, below, maps)
         x = keras.layers.Concatenate()([x, maps]) if skips else x
         x = convolve(x, below)
-    for _ in range(int(math.log2(scale))):
+    for _ in range(scale.bit_length() - 1):
         x = finer(x, ends[0])
-    initializer = "zeros" if correction else keras.initializers.GlorotUniform(next(seeds))
-    x = keras.layers.Conv2D(channels, 3, padding="same", kernel_initializer=initializer, name="pixels")(x)
+    last = {"kernel_initializer": "zeros"} if correction else _weights(seeds)
+    x = keras.layers.Conv2D(channels, 3, padding="same", name="pixels", **last)(x)
     if correction:
         x = x * missing if holes else x
-        # bilinear: what the difference is from should have no corners of its own
-        enlarged = keras.layers.UpSampling2D(scale, interpolation="bilinear")(begun) if scale > 1 else begun
-        x = keras.layers.Add(name="corrected")([enlarged, x])
+        x = keras.layers.Add(name="corrected")([_enlarged(begun, scale), x])
     return keras.Model(images, x, name="encoder_decoder")
+
+
+def _filled(images):
+    """The images with a first guess in the place of missing pixels, and which pixels these are, (n, height, width, 1)."""
+    missing = ops.cast(ops.equal(ops.max(images, axis=-1, keepdims=True), 0), images.dtype)
+    near = functools.partial(ops.average_pool, pool_size=NEAR, strides=1, padding="same")
+    # nothing known near by: black, as it is
+    return images + missing * near(images) / ops.maximum(near(1 - missing), 1e-6), missing
+
+
+def _enlarged(images, scale):
+    # bilinear: what the difference is from should have no corners of its own
+    return keras.layers.UpSampling2D(scale, interpolation="bilinear")(images) if scale > 1 else images
 
 
 class Variational(NamedTuple):
@@ -141,33 +140,29 @@ def variational(
 
     Raises ValueError for a name or number that cannot work.
     """
-    checks.known("decoder", decoder, upsampling.OPERATORS)
     checks.positive("code and filters", code, *filters)
-    _check_halves(image_shape, filters)
+    _check(image_shape, filters, decoder)
     if not divergence_weight >= 0:
         raise ValueError(f"divergence_weight must be 0 or more, not {divergence_weight}")
-    seeds = classifier.seeds_of(seed)
-
-    def weights():
-        return {"kernel_initializer": keras.initializers.GlorotUniform(next(seeds))}
+    seeds = seeds_of(seed)
 
     images = keras.Input(image_shape, name="images")
     x = keras.layers.Rescaling(2.0, offset=-1.0, name="rescale")(images)
     for width in filters:
-        x = keras.layers.Conv2D(width, 4, strides=2, padding="same", activation="relu", **weights())(x)
+        x = keras.layers.Conv2D(width, 4, strides=2, padding="same", activation="relu", **_weights(seeds))(x)
     smallest = x.shape[1:]
     x = keras.layers.Flatten()(x)
-    mean = keras.layers.Dense(code, **weights(), name="mean")(x)
-    log_variance = keras.layers.Dense(code, **weights(), name="log_variance")(x)
+    mean = keras.layers.Dense(code, **_weights(seeds), name="mean")(x)
+    log_variance = keras.layers.Dense(code, **_weights(seeds), name="log_variance")(x)
 
     codes = keras.Input((code,), name="codes")
     classes = [keras.Input((num_classes,), name="classes")] if num_classes else []
     x = keras.layers.Concatenate()([codes, *classes]) if classes else codes
-    x = keras.layers.Dense(math.prod(smallest), activation="relu", **weights())(x)
+    x = keras.layers.Dense(math.prod(smallest), activation="relu", **_weights(seeds))(x)
     x = keras.layers.Reshape(smallest)(x)
     for width in (filters[0], *filters)[-2::-1]:
         x = _finer(decoder, width, 4, next(seeds), activation="relu")(x)
-    pixels = keras.layers.Conv2D(image_shape[2], 3, padding="same", activation="sigmoid", **weights())(x)
+    pixels = keras.layers.Conv2D(image_shape[2], 3, padding="same", activation="sigmoid", **_weights(seeds))(x)
     decoding = keras.Model([codes, *classes], pixels, name="decoder")
 
     drawn = Sampling(divergence_weight / math.prod(image_shape), seed=seed, name="sampling")([mean, log_variance])
@@ -205,15 +200,21 @@ class Sampling(keras.layers.Layer):
         return mean + ops.exp(0.5 * log_variance) * noise
 
 
+def _weights(seeds):
+    return {"kernel_initializer": keras.initializers.GlorotUniform(next(seeds))}
+
+
 def _finer(decoder, width, kernel_size, seed, **settings):
     """The layer of upsampling.OPERATORS that doubles height and width."""
+    kernel_size = kernel_size or (4 if decoder == "transposed" else 3)
     initializer = keras.initializers.GlorotUniform(seed)
     initializer = upsampling.ICNR(initializer) if decoder == "subpixel" else initializer
     made = upsampling.OPERATORS[decoder]
     return made(width, kernel_size, strides=2, padding="same", kernel_initializer=initializer, **settings)
 
 
-def _check_halves(image_shape, filters):
+def _check(image_shape, filters, decoder):
+    checks.known("decoder", decoder, upsampling.OPERATORS)
     height, width, _ = image_shape
     times = len(filters)
     if height % 2**times or width % 2**times:
@@ -222,3 +223,12 @@ def _check_halves(image_shape, filters):
             f"images of {height} × {width} cannot be halved {times} times: use {fits} stages of filters, or sides that are "
             f"multiples of {2**times}"
         )
+
+
+def _check_correction(image_shape, channels, correction, holes, scale):
+    if scale < 1 or scale & (scale - 1):
+        raise ValueError(f"scale must be a power of 2, not {scale}")
+    if correction and channels != image_shape[2]:
+        raise ValueError(f"correction adds to the image's {image_shape[2]} channels, not to {channels}")
+    if holes and (not correction or scale > 1):
+        raise ValueError("holes needs correction=True and scale=1: what is not missing stays as it is")

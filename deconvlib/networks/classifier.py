@@ -297,9 +297,6 @@ def _check_fits(x, stage, verb, least, shape, stages):
         )
 
 
-ops = keras.ops
-
-
 @keras.saving.register_keras_serializable(package="deconvlib")
 class ReconstructionLoss(keras.layers.Layer):
     """Adds weight × mean squared error of a reconstruction to the loss of the model that it is in.
@@ -324,6 +321,6 @@ class ReconstructionLoss(keras.layers.Layer):
     def call(self, inputs):
         outputs, *pairs = inputs
         for reconstruction, original in zip(pairs[::2], pairs[1::2], strict=True):
-            error = ops.cast(reconstruction, "float32") - ops.cast(original, "float32")
-            self.add_loss(self.weight * ops.mean(ops.square(error)))
+            error = keras.ops.cast(reconstruction, "float32") - keras.ops.cast(original, "float32")
+            self.add_loss(self.weight * keras.ops.mean(keras.ops.square(error)))
         return outputs

@@ -95,11 +95,15 @@ class _Deconvolved:
 
     def call(self, inputs, training=False):
         # frozen, it keeps its statistics, as a batch normalization does
-        kernel, bias = self._decorrelated(ops.cast(self.kernel, "float32"), inputs if training and self.trainable else None)
-        bias = bias + ops.cast(self.bias, "float32") if self.use_bias else bias
+        kernel, bias = self.transformed(inputs if training and self.trainable else None)
         kernel, bias = ops.cast(kernel, self.compute_dtype), ops.cast(bias, self.compute_dtype)
         outputs = self._linear(inputs, kernel) + bias
         return outputs if self.activation is None else self.activation(outputs)
+
+    def transformed(self, inputs=None):
+        """(kernel, bias) of the ordinary layer that this one is for `inputs`, in training; at inference where None."""
+        kernel, bias = self._decorrelated(ops.cast(self.kernel, "float32"), inputs)
+        return kernel, bias + ops.cast(self.bias, "float32") if self.use_bias else bias
 
 
 @keras.saving.register_keras_serializable(package="deconvlib")

@@ -1,15 +1,11 @@
-"""Networks: shapes and counts known by hand, and what cannot be built."""
-
-import subprocess
-import sys
-import zipfile
-from pathlib import Path
+"""Classifiers: shapes and counts known by hand, and what cannot be built."""
 
 import numpy as np
 import pytest
 
-from deconvlib import deconvnet, networks
+from deconvlib import networks
 from deconvlib.backend import keras
+from deconvlib.networks.classifier import ReconstructionLoss
 
 
 def test_the_tutorials_network():
@@ -68,20 +64,6 @@ def test_weights_come_from_the_seed():
     assert not np.array_equal(build[0][0], build[2][0])
 
 
-def test_a_saved_model_loads_in_a_fresh_process(tmp_path):
-    model = networks.classifier((16, 16, 1), 3, filters=(4,), normalization="batch", decoder="transposed", l2=1e-4)
-    images = np.random.default_rng(0).random((2, 16, 16, 1), dtype=np.float32)
-    model.save(tmp_path / "model.keras")
-    np.save(tmp_path / "images.npy", images)
-    code = (
-        "import sys, numpy as np; from deconvlib.backend import keras\n"
-        "model = keras.models.load_model(sys.argv[1] + '/model.keras')\n"
-        "np.save(sys.argv[1] + '/out.npy', model.predict(np.load(sys.argv[1] + '/images.npy'), verbose=0))"
-    )
-    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
-    np.testing.assert_allclose(np.load(tmp_path / "out.npy"), model.predict(images, verbose=0), atol=1e-6)
-
-
 @pytest.mark.parametrize(
     ("decoder", "names"),
     [
@@ -123,27 +105,6 @@ def trained(**settings):
     model.compile("adam", "sparse_categorical_crossentropy")
     model.fit(rng.random((24, 12, 12, 3), np.float32), np.arange(24) % 3, batch_size=8, verbose=0)
     return model, rng.random((5, 12, 12, 3), np.float32)
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"filters": (4, 20), "strides": 2, "decoder": "transposed", "decoder_filters": (4,)},
-        {"filters": (4, 6), "decoder": "unpooling", "decoder_filters": (4,), "reconstruction_weight": 0.1},
-    ],
-)
-def test_a_folded_model_is_plain_and_says_the_same(settings):
-    model, images = trained(normalization="deconvolution", **settings)
-    before = model.predict(images, verbose=0)
-    folded = networks.loading.fold(model)
-    assert all(type(layer).__module__.startswith("keras.") for layer in folded.layers)
-    assert not any("reconstruct" in layer.name for layer in folded.layers)
-    np.testing.assert_allclose(folded.predict(images, verbose=0), before, atol=1e-5)
-    for layer in ("conv1", "logits"):
-        one, other = (deconvnet.project(net, images, layer, 1) for net in (model, folded))
-        assert np.abs(one).max() > 0
-        np.testing.assert_allclose(one, other, atol=1e-4 * np.abs(one).max())
-    np.testing.assert_array_equal(model.predict(images, verbose=0), before)
 
 
 @pytest.mark.parametrize("decoder", ["unpooling", "subpixel"])
@@ -239,134 +200,14 @@ def test_refuses(settings, said):
         networks.classifier((32, 32, 3), 10, **settings)
 
 
-def test_images_become_what_the_model_takes():
-    model = networks.classifier((16, 16, 1), 3, filters=(4,))
-    bytes_, floats = np.full((1, 16, 16, 1), 255, np.uint8), np.full((1, 16, 16, 1), 0.5)
-    assert deconvnet.inputs.as_input(model, bytes_).max() == 1 and deconvnet.inputs.as_input(model, floats).dtype == np.float32
+def test_the_reconstruction_is_part_of_the_loss():
+    reconstruction, images = np.full((2, 4, 4, 1), 0.5, np.float32), np.zeros((2, 4, 4, 1), np.float32)
+    layer = ReconstructionLoss(3.0)
+    outputs = np.ones((2, 5), np.float32)
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(layer([outputs, reconstruction, images])), outputs)
+    assert [float(loss) for loss in layer.losses] == [0.75]
 
 
-# Models of other origin
-
-
-@pytest.mark.parametrize("name", ["MobileNetV2", "DenseNet121", "ResNet50", "MobileNetV3Small"])
-def test_a_model_answers_to_pixels_as_behind_an_applications_preprocessing(name, tmp_path):
-    """One of each kind: to [-1, 1]; by mean and deviation; BGR less its mean; none, 0 to 255."""
-    images = np.random.default_rng(0).integers(0, 256, (3, 12, 12, 3), dtype=np.uint8)
-    network = keras.Sequential(
-        [
-            *(keras.Input((12, 12, 3)), keras.layers.ZeroPadding2D(), keras.layers.Conv2D(4, 3, activation="relu")),
-            *(keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(5)),
-        ]
-    )
-    network.save(tmp_path / "own.keras")
-    loaded = networks.load(tmp_path / "own.keras", preprocessing=name)
-    module = sys.modules[getattr(keras.applications, name).__module__]
-    logits = network.predict(module.preprocess_input(images.astype(np.float32)), verbose=0)
-    assert np.ptp(logits) > 0.1
-    got = loaded.predict(deconvnet.inputs.as_input(loaded, images), verbose=0)
-    assert np.allclose(got, keras.ops.softmax(logits), atol=1e-5)
-
-
-def test_an_application_by_its_name():
-    model = networks.load("MobileNetV2")
-    assert model.input_shape == (None, 224, 224, 3) and model.output_shape == (None, 1000)
-    assert model.layers[1].get_config()["scale"] == 2.0  # [0, 1] to [-1, 1]
-
-
-def test_a_nested_model_is_opened_and_logits_get_a_softmax(tmp_path):
-    inner = keras.Sequential(
-        [keras.Input((None, None, 3)), keras.layers.Conv2D(4, 3, activation="relu", name="conv")], name="inner"
-    )
-    outer = keras.Sequential(
-        [keras.Input((None, None, 3)), inner, keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(3)]
-    )
-    outer.save(tmp_path / "nested.keras")
-    with pytest.raises(ValueError, match="image_size"):
-        networks.load(tmp_path / "nested.keras")
-    loaded = networks.load(tmp_path / "nested.keras", image_size=16)
-    assert loaded.input_shape == (None, 16, 16, 3) and "conv" in [layer.name for layer in loaded.layers]
-    images = np.random.default_rng(0).random((2, 16, 16, 3), np.float32)
-    wanted = keras.ops.softmax(outer.predict(images, verbose=0))
-    assert np.allclose(loaded.predict(images, verbose=0), wanted, atol=1e-6)
-
-
-def test_a_model_that_needs_no_change_comes_back_as_it_was(tmp_path):
-    model = networks.classifier((16, 16, 1), 3, filters=(4,), normalization="batch")
-    model.save(tmp_path / "own.keras")
-    loaded = networks.load(tmp_path / "own.keras")
-    assert [layer.name for layer in loaded.layers] == [layer.name for layer in model.layers]
-    assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), loaded.get_weights(), strict=True))
-
-
-@pytest.mark.filterwarnings("ignore:The object being serialized includes a `lambda`")
-def test_nothing_of_a_malicious_lambda_runs(tmp_path):
-    witness = str(tmp_path / "it ran")
-    evil = keras.layers.Lambda(lambda x: (open(witness, "w").close(), x)[1], output_shape=(8, 8, 3), name="evil")
-    images = keras.Input((8, 8, 3))
-    model = keras.Model(images, keras.layers.Dense(2)(keras.layers.Flatten()(evil(images))))
-    Path(witness).unlink(missing_ok=True)  # building it ran it
-    model.save(tmp_path / "evil.keras")
-    with pytest.raises(ValueError, match=r"Lambda layer 'evil'.*nothing of it was run.*of each Lambda"):
-        networks.load(tmp_path / "evil.keras")
-    assert not Path(witness).exists()
-    keras.models.load_model(tmp_path / "evil.keras", safe_mode=False).predict(np.zeros((1, 8, 8, 3)), verbose=0)
-    assert Path(witness).exists(), "the file is not dangerous, and this tests nothing"
-
-
-class Halved(keras.layers.Layer):
-    def call(self, x):
-        return x / 2
-
-
-def test_a_custom_layer_is_refused_by_its_name_and_taken_once_it_is_registered(tmp_path):
-    keras.Sequential([keras.Input((8, 8, 3)), Halved(), keras.layers.Flatten(), keras.layers.Dense(2)]).save(
-        tmp_path / "c.keras"
-    )
-    with pytest.raises(ValueError, match=r"class '.*Halved'.*register_keras_serializable"):
-        networks.load(tmp_path / "c.keras")
-    with keras.saving.custom_object_scope({"Custom>Halved": Halved, "Halved": Halved}):
-        assert networks.load(tmp_path / "c.keras").output_shape == (None, 2)
-
-
-def test_a_function_of_another_module_is_refused(tmp_path):
-    """What a description could name to have Keras import and call it."""
-    model = networks.classifier((16, 16, 1), 3, filters=(4,))
-    model.save(tmp_path / "own.keras")
-    with zipfile.ZipFile(tmp_path / "own.keras") as whole, zipfile.ZipFile(tmp_path / "other.keras", "w") as other:
-        for name in whole.namelist():
-            held = whole.read(name)
-            planted = (
-                b'"activation": {"module": "os", "class_name": "function", "config": "system", "registered_name": "system"}'
-            )
-            assert name != "config.json" or b'"activation": "relu"' in held
-            other.writestr(name, held.replace(b'"activation": "relu"', planted) if name == "config.json" else held)
-    with pytest.raises(ValueError, match="function 'system'"):
-        networks.load(tmp_path / "other.keras")
-
-
-def test_files_that_are_no_models(tmp_path):
-    good = tmp_path / "good.keras"
-    networks.classifier((16, 16, 1), 3, filters=(4,)).save(good)
-    (tmp_path / "short.keras").write_bytes(good.read_bytes()[:5000])
-    (tmp_path / "text.keras").write_text("no model")
-    (tmp_path / "old.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
-    damaged = bytearray(good.read_bytes())
-    damaged[len(damaged) // 2 : len(damaged) // 2 + 400] = bytes(400)
-    (tmp_path / "damaged.keras").write_bytes(damaged)
-    with zipfile.ZipFile(tmp_path / "other.keras", "w") as archive:
-        archive.writestr("cat/1.txt", "")
-    for name, said in {
-        "short.keras": "cut short",
-        "text.keras": "not a .keras file",
-        "old.h5": "older format",
-        "damaged.keras": "damaged.keras",
-        "other.keras": "config.json",
-    }.items():
-        with pytest.raises(ValueError, match=said):
-            networks.load(tmp_path / name)
-    with pytest.raises(FileNotFoundError, match=r"no file .*none\.keras"):
-        networks.load(tmp_path / "none.keras")
-    with pytest.raises(ValueError, match="did you mean 'MobileNetV2'"):
-        networks.load("MobilNetV2")
-    with pytest.raises(ValueError, match="is not to be had"):
-        networks.load("MobileNetV2", weights="no such file")
+def test_a_reconstruction_counts_by_a_weight_above_0():
+    with pytest.raises(ValueError, match="weight must be above 0"):
+        ReconstructionLoss(0)

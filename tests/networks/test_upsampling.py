@@ -1,16 +1,11 @@
-"""Four operators against matrices and numbers written down, and the checkerboard by hand."""
-
-import json
-import os
-import subprocess
-import sys
+"""Four operators, and what makes a map finer, against matrices and numbers written down."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deconvlib import backend, experiments, networks
+from deconvlib import backend, networks
 from deconvlib.backend import keras
 
 NAMES = list(networks.OPERATORS)
@@ -113,109 +108,48 @@ def test_gradients_are_those_of_differences(name):
     assert found == pytest.approx(float(np.sum(towards * (ends[0] - ends[1]))) / (2 * step), rel=1e-3)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_saved_and_loaded(name, tmp_path):
-    images = keras.Input((4, 4, 3))
-    maps = keras.layers.Conv2D(5, 3, padding="same")(images)
-    pooled = keras.layers.MaxPooling2D(2)(maps)
-    layer = networks.OPERATORS[name](2, 3, strides=2, padding="same", activation="relu")
-    model = keras.Model(images, layer([pooled, maps] if name == "unpooling" else pooled))
-    model.save(tmp_path / "model.keras")
-    x = np.random.default_rng(0).random((2, 4, 4, 3)).astype(np.float32)
-    program = (
-        "import sys, json, numpy as np; from deconvlib.networks import upsampling; from deconvlib.backend import keras;"
-        f"x = np.array(json.loads(sys.stdin.read()), 'float32');"
-        f"print(json.dumps(np.asarray(keras.models.load_model({str(tmp_path / 'model.keras')!r})(x)).tolist()))"
-    )
-    told = subprocess.run(
-        [sys.executable, "-c", program],
-        input=json.dumps(x.tolist()),
-        capture_output=True,
-        text=True,
-        check=True,
-        env=os.environ,
-    )
-    np.testing.assert_allclose(json.loads(told.stdout), numpy(model(x)), atol=1e-6)
-
-
-@pytest.mark.parametrize("kernel", [1, 2, 3, 4, 5])
-def test_a_constant_image_leaves_resizing_and_icnr_without_a_checkerboard(kernel):
-    images = np.full((1, 12, 12, 3), 0.7, np.float32)
-    for operator in (networks.upsampling.ResizeConv2D, networks.upsampling.SubpixelConv2D):
-        maps = numpy(operator(4, kernel)(images))[:, 6:-6, 6:-6]
-        assert experiments.operators.checkerboard(maps, 2) < 1e-10
-
-
-def test_the_checkerboard_of_kernel_3_and_stride_2_is_that_of_the_overlap():
-    """All weights 1: kernels overlap 1, 2, 2 and 4 times, (1.5 ± 0.5)² in both axes: 0.25 (9 + 9 + 1) / (… + 81) = 0.19."""
-    layer = keras.layers.Conv2DTranspose(1, 3, strides=2, padding="same", kernel_initializer="ones")
-    maps = numpy(layer(np.ones((1, 8, 8, 1), np.float32)))[:, 2:-2, 2:-2]
-    assert sorted(maps[0, :2, :2].ravel().tolist()) == [1, 2, 2, 4]
-    assert experiments.operators.checkerboard(maps, 2) == pytest.approx(0.19)
-    even = keras.layers.Conv2DTranspose(1, 4, strides=2, padding="same", kernel_initializer="ones")
-    assert experiments.operators.checkerboard(numpy(even(np.ones((1, 8, 8, 1), np.float32)))[:, 2:-2, 2:-2], 2) == 0
-
-
-def test_the_checkerboard_is_the_energy_of_the_spectrums_peaks():
-    maps = np.random.default_rng(0).normal(size=(3, 12, 12, 2))
-    for stride in (2, 3, 4):
-        energy = np.abs(np.fft.fft2(maps, axes=(1, 2))) ** 2
-        peaks = energy[:, :: 12 // stride, :: 12 // stride].sum() - energy[:, 0, 0].sum()
-        assert experiments.operators.checkerboard(maps, stride) == pytest.approx(peaks / energy.sum())
-
-
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("make", "said"),
     [
-        ({"strides": 0}, "strides must be a whole number"),
-        ({"padding": "valid"}, "padding='same'"),
-        ({"data_format": "channels_first"}, "channels last"),
+        (lambda: networks.upsampling.ResizeConv2D(2, 3, strides=0), "strides must be a whole number"),
+        (lambda: networks.upsampling.ResizeConv2D(2, 3, padding="valid"), "padding='same'"),
+        (lambda: networks.upsampling.ResizeConv2D(2, 3, data_format="channels_first"), "channels last"),
+        (lambda: networks.upsampling.Unpooling2D(0), "size must be a whole number of 1 or more, not 0"),
+        (
+            lambda: networks.upsampling.Unpooling2D()([np.ones((1, 2, 2, 3)), np.ones((1, 8, 8, 3))]),
+            r"has the shape \(4, 4, 3\)",
+        ),
+        (lambda: networks.upsampling.DepthToSpace(2)(np.ones((1, 2, 2, 6))), "takes 4 channels for each of its output, not 6"),
     ],
 )
-def test_says_what_works(settings, said):
+def test_says_what_works(make, said):
     with pytest.raises(ValueError, match=said):
-        networks.upsampling.ResizeConv2D(2, 3, **settings)
+        make()
 
 
-def test_a_map_smaller_than_the_grid_is_refused():
-    with pytest.raises(ValueError, match="no grid of 4"):
-        experiments.operators.checkerboard(np.ones((1, 3, 8, 1)), 4)
+def test_unpooling_by_switches():
+    maps = np.array([[5, 1, 2, 2], [0, 3, 2, 2], [1, 7, -4, -2], [9, 0, -3, -1]], np.float32)[None, :, :, None]
+    pooled = np.array([[10, 20], [30, 40]], np.float32)[None, :, :, None]
+    expected = [[10, 0, 20, 0], [0, 0, 0, 0], [0, 0, 0, 0], [30, 0, 0, 40]]  # of the four equal the first
+    np.testing.assert_array_equal(numpy(networks.upsampling.Unpooling2D()([pooled, maps]))[0, :, :, 0], expected)
 
 
-def test_kept_is_what_the_kernel_reads():
-    sizes = {name: 4 * 6 * 4 * 3 for name in ("transposed", "subpixel")} | {
-        name: 16 * 6 * 4 * 3 for name in ("resize", "unpooling")
-    }
-    for name, size in sizes.items():
-        layer = networks.OPERATORS[name](5, 3, strides=2, padding="same")
-        layer(keras.Input((6, 4, 3)))
-        assert experiments.operators.bytes_kept(layer) == size, name
+@pytest.mark.parametrize(("shape", "size"), [((2, 8, 8, 3), 2), ((2, 7, 9, 3), 2), ((1, 9, 6, 2), 3)])
+def test_pooling_what_was_unpooled_gives_it_back(shape, size):
+    maps = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    pooled = numpy(keras.layers.MaxPooling2D(size)(maps))
+    unpooled = numpy(networks.upsampling.Unpooling2D(size)([pooled, maps]))
+    assert unpooled.shape == maps.shape
+    assert np.array_equal(unpooled[unpooled != 0], maps[unpooled != 0])  # each where it was
+    values = abs(pooled)  # a negative value would be pooled as the zeros beside it
+    again = numpy(keras.layers.MaxPooling2D(size)(networks.upsampling.Unpooling2D(size)([values, maps])))
+    np.testing.assert_array_equal(again, values)
 
 
-def test_costs_stand_beside_a_bare_convolution_of_as_many_flops():
-    """4 × 4 maps of 6 channels to 8 × 8 of 6: 2 · 16 · 16 · 36 and 2 · 64 · 9 · 36 FLOPs; bare, 18 · 64 w²: w = 4 and 6."""
-    named = {
-        name: networks.OPERATORS[name](6, kernel, strides=2, padding="same")
-        for name, kernel in (("transposed", 4), ("resize", 3))
-    }
-    table = experiments.operators.costs(named, (4, 4, 6), batch_size=4, repeats=2).set_index("operator")
-    assert table["MFLOPs"].tolist() == [0.018432, 0.041472]
-    assert table["KiB"].tolist() == [4 * 16 * 6 / 1024, 4 * 64 * 6 / 1024]
-    assert table["KiB, ratio"].tolist() == [16 * 6 / (64 * 4), 1]
-    times = table[["forward", "both", "forward, ratio", "both, ratio"]]
-    assert (times > 0).all(axis=None) and np.isfinite(times).all(axis=None)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_what_is_timed_is_the_pass_and_its_gradients(name):
-    layer = networks.OPERATORS[name](2, 3, strides=2, padding="same")
-    model = experiments.operators._alone(layer, (3, 3, 2))
-    maps = np.random.default_rng(0).normal(size=(4, 3, 3, 2)).astype(np.float32)
-    forward, both = experiments.operators._passes(model)
-    result = numpy(model(maps))
-    np.testing.assert_allclose(forward(maps)[0], result.sum(axis=(1, 2, 3)), rtol=1e-4, atol=1e-4)
-    _, pull = backend.vjp(model, keras.ops.convert_to_tensor(maps))
-    at_maps = numpy(pull(keras.ops.convert_to_tensor(result))).sum(axis=(1, 2, 3))
-    # what is left is the weights' part, the same for each map
-    rest = both(maps)[0] - at_maps
-    assert np.ptp(rest) < 1e-3 and np.abs(rest).max() > 1e-2
+def test_depth_to_space():
+    x = np.arange(2 * 2 * 8, dtype=np.float32).reshape(1, 2, 2, 8)
+    found = numpy(networks.upsampling.DepthToSpace(2)(x))
+    # upper left pixel: channels 0 and 1, then 2 and 3 right of it, 4 and 5 below
+    assert found[0, :2, :2].tolist() == [[[0, 1], [2, 3]], [[4, 5], [6, 7]]]
+    assert found[0, 2:, 2:].tolist() == [[[24, 25], [26, 27]], [[28, 29], [30, 31]]]
+    np.testing.assert_array_equal(numpy(networks.upsampling.DepthToSpace(1)(x)), x)

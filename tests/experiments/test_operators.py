@@ -1,0 +1,81 @@
+"""What operators leave in a map, by hand and by the spectrum, and what they cost."""
+
+import numpy as np
+import pytest
+
+from deconvlib import backend, experiments, networks
+from deconvlib.backend import keras
+
+
+def numpy(tensor):
+    return keras.ops.convert_to_numpy(tensor)
+
+
+@pytest.mark.parametrize("kernel", [1, 2, 3, 4, 5])
+def test_a_constant_image_leaves_resizing_and_icnr_without_a_checkerboard(kernel):
+    images = np.full((1, 12, 12, 3), 0.7, np.float32)
+    for operator in (networks.upsampling.ResizeConv2D, networks.upsampling.SubpixelConv2D):
+        maps = numpy(operator(4, kernel)(images))[:, 6:-6, 6:-6]
+        assert experiments.operators.checkerboard(maps, 2) < 1e-10
+
+
+def test_the_checkerboard_of_kernel_3_and_stride_2_is_that_of_the_overlap():
+    """All weights 1: kernels overlap 1, 2, 2 and 4 times, (1.5 ± 0.5)² in both axes: 0.25 (9 + 9 + 1) / (… + 81) = 0.19."""
+    layer = keras.layers.Conv2DTranspose(1, 3, strides=2, padding="same", kernel_initializer="ones")
+    maps = numpy(layer(np.ones((1, 8, 8, 1), np.float32)))[:, 2:-2, 2:-2]
+    assert sorted(maps[0, :2, :2].ravel().tolist()) == [1, 2, 2, 4]
+    assert experiments.operators.checkerboard(maps, 2) == pytest.approx(0.19)
+    even = keras.layers.Conv2DTranspose(1, 4, strides=2, padding="same", kernel_initializer="ones")
+    assert experiments.operators.checkerboard(numpy(even(np.ones((1, 8, 8, 1), np.float32)))[:, 2:-2, 2:-2], 2) == 0
+
+
+def test_the_checkerboard_is_the_energy_of_the_spectrums_peaks():
+    maps = np.random.default_rng(0).normal(size=(3, 12, 12, 2))
+    for stride in (2, 3, 4):
+        energy = np.abs(np.fft.fft2(maps, axes=(1, 2))) ** 2
+        peaks = energy[:, :: 12 // stride, :: 12 // stride].sum() - energy[:, 0, 0].sum()
+        assert experiments.operators.checkerboard(maps, stride) == pytest.approx(peaks / energy.sum())
+
+
+def test_a_map_smaller_than_the_grid_is_refused():
+    with pytest.raises(ValueError, match="no grid of 4"):
+        experiments.operators.checkerboard(np.ones((1, 3, 8, 1)), 4)
+
+
+def test_kept_is_what_the_kernel_reads():
+    sizes = {name: 4 * 6 * 4 * 3 for name in ("transposed", "subpixel")} | {
+        name: 16 * 6 * 4 * 3 for name in ("resize", "unpooling")
+    }
+    for name, size in sizes.items():
+        layer = networks.OPERATORS[name](5, 3, strides=2, padding="same")
+        layer(keras.Input((6, 4, 3)))
+        assert experiments.operators.bytes_kept(layer) == size, name
+
+
+def test_costs_stand_beside_a_bare_convolution_of_as_many_flops():
+    """4 × 4 maps of 6 channels to 8 × 8 of 6: 2 · 16 · 16 · 36 and 2 · 64 · 9 · 36 FLOPs; bare, 18 · 64 w²: w = 4 and 6."""
+    named = {
+        name: networks.OPERATORS[name](6, kernel, strides=2, padding="same")
+        for name, kernel in (("transposed", 4), ("resize", 3))
+    }
+    table = experiments.operators.costs(named, (4, 4, 6), batch_size=4, repeats=2).set_index("operator")
+    assert table["MFLOPs"].tolist() == [0.018432, 0.041472]
+    assert table["KiB"].tolist() == [4 * 16 * 6 / 1024, 4 * 64 * 6 / 1024]
+    assert table["KiB, ratio"].tolist() == [16 * 6 / (64 * 4), 1]
+    times = table[["forward", "both", "forward, ratio", "both, ratio"]]
+    assert (times > 0).all(axis=None) and np.isfinite(times).all(axis=None)
+
+
+@pytest.mark.parametrize("name", networks.OPERATORS)
+def test_what_is_timed_is_the_pass_and_its_gradients(name):
+    layer = networks.OPERATORS[name](2, 3, strides=2, padding="same")
+    model = experiments.operators._alone(layer, (3, 3, 2))
+    maps = np.random.default_rng(0).normal(size=(4, 3, 3, 2)).astype(np.float32)
+    forward, both = experiments.operators._passes(model)
+    result = numpy(model(maps))
+    np.testing.assert_allclose(forward(maps)[0], result.sum(axis=(1, 2, 3)), rtol=1e-4, atol=1e-4)
+    _, pull = backend.vjp(model, keras.ops.convert_to_tensor(maps))
+    at_maps = numpy(pull(keras.ops.convert_to_tensor(result))).sum(axis=(1, 2, 3))
+    # what is left is the weights' part, the same for each map
+    rest = both(maps)[0] - at_maps
+    assert np.ptp(rest) < 1e-3 and np.abs(rest).max() > 1e-2
