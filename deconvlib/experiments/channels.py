@@ -96,7 +96,7 @@ def aliasing(model: keras.Model, images: np.ndarray) -> pd.DataFrame:
     than 8 places a side, and all but convolutions and poolings.
     """
     samplers = {step.name: step for step in graph.steps(model) if _samples(step)}
-    every = {name: _at_each_place(step) for name, step in samplers.items()}
+    every = {name: _at_each_place(model, step) for name, step in samplers.items()}
 
     def forward(images):
         found = {}
@@ -162,15 +162,12 @@ def _samples(step):
     return graph.kind(step.operation) in _SAMPLING and max(step.operation.strides) > 1
 
 
-def _at_each_place(step):
+def _at_each_place(model, step):
     """The same layer with stride 1 and no activation."""
-    settings = step.operation.get_config() | {"strides": 1}
-    if "activation" in settings:
-        settings["activation"] = None
-    layer = type(step.operation).from_config(settings)
-    layer.build(step.node.input_tensors[0].shape)
-    layer.set_weights(step.operation.get_weights())
-    return layer
+    copies, linear = {}, {"activation": None} if hasattr(step.operation, "activation") else {}
+    copied = graph.copying(model, copies, strides=1, **linear)
+    copied(step, keras.Input(batch_shape=step.node.input_tensors[0].shape))
+    return copies[step.operation]
 
 
 def _spectrum(maps, strides):
