@@ -13,6 +13,7 @@ from deconvlib.backend import keras
 from deconvlib.deconvnet import activations, projection
 
 EPOCHS = (0, 1, 2, 5, 10, 20, 30, 40, 64)  # the paper's, and before training
+SETTLED = 0.9  # correlation with the last snapshot
 
 
 class Snapshots(keras.callbacks.Callback):
@@ -99,26 +100,18 @@ class Settling(NamedTuple):
     settled: dict[str, int]
 
 
-def settling(
-    model: keras.Model,
-    snapshots: dict[int, list[np.ndarray]],
-    images: np.ndarray,
-    layers: list[str],
-    threshold: float = 0.9,
-) -> Settling:
+def settling(model: keras.Model, snapshots: dict[int, list[np.ndarray]], images: np.ndarray, layers: list[str]) -> Settling:
     """When each layer began to answer as it does at the last snapshot.
 
     correlation: of a channel's activations at a snapshot with those at the last one (Pearson's, over all images and
     places), averaged over the channels. A channel that was constant then counts as 0; one that is constant in the end is
-    left out. settled: the first epoch from which the correlation stays at `threshold` or above; the distance between
+    left out. settled: the first epoch from which the correlation stays at 0.9 or above; the distance between
     snapshots limits how exact it is.
 
     images: as for `measure`; some dozens are enough for channels with maps. The model has its own weights again
-    afterwards. Raises ValueError for weights of another model, an unknown layer, or a threshold outside (0, 1].
+    afterwards. Raises ValueError for weights of another model, an or an unknown layer.
     """
     _check(model, snapshots)
-    if not 0 < threshold <= 1:
-        raise ValueError(f"threshold is a correlation in (0, 1], not {threshold}")
     epochs = sorted(snapshots)
     read = activations.reader(model, layers, activations.maps, images.shape[1:])
     moments = {(layer, epoch): 0.0 for layer in layers for epoch in epochs}
@@ -135,7 +128,7 @@ def settling(
     table = pd.DataFrame({epoch: [_mean_correlation(*moments[layer, epoch]) for layer in layers] for epoch in epochs}, layers)
     settled = {}
     for layer in layers:
-        below = [epoch for epoch in epochs if not table.loc[layer, epoch] >= threshold]
+        below = [epoch for epoch in epochs if not table.loc[layer, epoch] >= SETTLED]
         settled[layer] = epochs[0] if not below else next((e for e in epochs if e > below[-1]), epochs[-1])
     return Settling(table.rename_axis(index="layer", columns="epoch"), settled)
 
