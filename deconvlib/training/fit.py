@@ -103,6 +103,7 @@ def fit(
             loss=functools.partial(_cross_entropy, label_smoothing),
             **{"metrics" if unlabelled is None else "weighted_metrics": ["accuracy"]},
         )
+        trainer.optimizer.build(trainer.trainable_variables)  # else TensorFlow traces the step twice, as it makes variables
         trainer.fit(
             batches,
             epochs=epochs,
@@ -151,6 +152,7 @@ def fit_pairs(
     trainer = keras.Model(model.input, model(model.input))
     with _precision(trainer, precision):
         trainer.compile(optimizer=_optimizer("adam", learning_rate, "cosine", 0.0, epochs * len(batches)), loss=loss)
+        trainer.optimizer.build(trainer.trainable_variables)  # as in fit
         trainer.fit(batches, epochs=epochs, shuffle=False, verbose=0, callbacks=callbacks)
     return pd.DataFrame(log.rows)
 
@@ -204,7 +206,8 @@ def _optimizer(name, learning_rate, schedule, weight_decay, steps):
             learning_rate / 10, steps - warm, warmup_target=learning_rate, warmup_steps=warm
         )
     extra = {"momentum": 0.9, "nesterov": True} if name == "sgd" else {}
-    return OPTIMIZERS[name](learning_rate, weight_decay=weight_decay or None, **extra)
+    decays = bool(weight_decay) or name == "adamw"  # which takes no None, and without a word decays by 0.004
+    return OPTIMIZERS[name](learning_rate, weight_decay=weight_decay if decays else None, **extra)
 
 
 @contextmanager

@@ -37,6 +37,26 @@ def test_every_optimizer_lowers_the_loss(digits, optimizer):
     assert history["loss"].iloc[1] < history["loss"].iloc[0]
 
 
+def test_adamw_decays_only_where_it_is_asked_to(digits):
+    """Keras' own default is 0.004."""
+    weights = []
+    for optimizer, decay in (("adam", 0.0), ("adamw", 0.0), ("adamw", 0.5)):
+        model = small(digits)
+        training.fit(model, digits, epochs=1, optimizer=optimizer, weight_decay=decay, images_per_epoch=640, verbose=False)
+        weights.append(np.concatenate([weight.ravel() for weight in model.get_weights()]))
+    np.testing.assert_allclose(weights[0], weights[1], atol=1e-6)
+    assert not np.allclose(weights[1], weights[2], atol=1e-4)
+
+
+@pytest.mark.skipif(backend.NAME != "tensorflow", reason="how often the step is traced is TensorFlow's")
+def test_the_step_is_traced_once(digits, monkeypatch):
+    """TensorFlow traces it again where it makes variables, as an optimizer that is not built does."""
+    traced, step = [], keras.Sequential.train_step
+    monkeypatch.setattr(keras.Sequential, "train_step", lambda self, data: traced.append(1) or step(self, data))
+    training.fit(small(digits), digits, epochs=2, verbose=False)
+    assert len(traced) == 1
+
+
 def same(one, other):
     columns = ["epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"]
     pd.testing.assert_frame_equal(one[columns], other[columns], rtol=1e-6)
