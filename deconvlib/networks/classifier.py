@@ -79,19 +79,22 @@ def classifier(
     _check_numbers(image_shape, num_classes, stages, dropout, l1, l2)
     if decoder_kernel_size is None:
         decoder_kernel_size = 2 * decoder_strides if decoder == "transposed" else kernel_size
-    decoder = _Decoder(decoder, tuple(decoder_filters), decoder_kernel_size, decoder_strides)
-    decoder.check([widths[-1] for widths in reversed(stages)], pooling, reconstruction_weight, reconstructed)
+    checks.known("decoder", decoder, DECODERS)
+    checks.known("reconstructed", reconstructed, ("image", "all"))
+    decoder = _Decoder(decoder, tuple(decoder_filters) if decoder != "none" else (), decoder_kernel_size, decoder_strides)
+    decoder.check([widths[-1] for widths in reversed(stages)], pooling, reconstruction_weight)
 
     blocks = _Blocks(normalization, activation, keras.regularizers.L1L2(l1, l2) if l1 or l2 else None, seed)
     images = keras.Input(image_shape, name="images")
     rescaled = keras.layers.Rescaling(2.0, offset=-1.0, name="rescale")(images)  # [-1, 1]: centred, as in the paper
     unpooled, ends = _encode(rescaled, blocks, stages, kernel_size, strides, padding, POOLINGS[pooling])
-    steps = decoder.decode(ends[-1], blocks, unpooled)
-    x = steps[-1] if steps and not reconstruction_weight else ends[-1]
-    pairs = []
+    steps = decoder.decode(ends[-1], blocks, unpooled, image_shape[2] if reconstruction_weight else 0)
+    x, pairs = [ends[-1], *steps][-1], []
     if reconstruction_weight:
-        pairs = [decoder.reconstruct(steps[-1], blocks, unpooled, image_shape), rescaled]
-        pairs += _mirrored(steps, ends) if reconstructed == "all" else []
+        if x.shape != rescaled.shape:
+            x = keras.layers.Resizing(*image_shape[:2], name="resize")(x)
+        pairs = [x, rescaled, *(_mirrored(steps[:-1], ends) if reconstructed == "all" else ())]
+        x = ends[-1]
     x = keras.layers.Flatten(name="flatten")(x)
     if dense_units:
         x = blocks.dense(blocks.drop(x, dropout, "dropout1"), dense_units, "dense1", activation)
@@ -112,33 +115,36 @@ class _Blocks:
     def __init__(self, normalization, activation, penalty, seed):
         self.normalization, self.activation, self.penalty = normalization, activation, penalty
         self.seeds, self.count = seeds_of(seed), collections.Counter()
+        self.convolution, self.dense_layer = keras.layers.Conv2D, keras.layers.Dense
+        if normalization == "deconvolution":
+            self.convolution, self.dense_layer = network_deconvolution.DeconvolvedConv2D, network_deconvolution.DeconvolvedDense
 
     def weights(self):
         return {"kernel_initializer": keras.initializers.GlorotUniform(next(self.seeds)), "kernel_regularizer": self.penalty}
 
-    def linear(self, x, name, transposed=False, **settings):
-        """A convolution, or a transposed one."""
-        first = self.normalization == "deconvolution_then_batch" and name == "conv1"
-        layer = keras.layers.Conv2DTranspose if transposed else keras.layers.Conv2D
-        if first or (self.normalization == "deconvolution" and not transposed):
-            layer = network_deconvolution.DeconvolvedConv2D
-        return layer(name=name, **self.weights(), **settings)(x)
+    def convolve(self, x, kind, transposed=False, **settings):
+        """A convolution, its normalization and its activation; fused to one layer where they can be.
 
-    def convolve(self, x, kind, **settings):
-        """`linear`, its normalization and its activation; fused to one layer where they can be. kind: "conv" or "deconv"."""
+        kind: "conv" or "deconv", which are numbered, or "reconstruct", which is linear, since rescaled pixels have both signs.
+        """
         self.count[kind] += 1
         number = self.count[kind]
+        first = self.normalization == "deconvolution_then_batch" and (kind, number) == ("conv", 1)
+        layer = network_deconvolution.DeconvolvedConv2D if first else self.convolution
+        settings |= self.weights()
+        layer = functools.partial(keras.layers.Conv2DTranspose if transposed else layer, **settings)
+        if kind == "reconstruct":
+            return layer(name=kind)(x)
         if self.normalization in ("none", "deconvolution"):
-            return self.linear(x, f"{kind}{number}", activation=self.activation, **settings)
-        x = self.linear(x, f"{kind}{number}", use_bias=False, **settings)
+            return layer(name=f"{kind}{number}", activation=self.activation)(x)
+        x = layer(name=f"{kind}{number}", use_bias=False)(x)
         index = number if kind == "conv" else f"_{kind}{number}"
         # Keras' momentum of 0.99 averages over hundreds of steps, more than a short training has
         x = keras.layers.BatchNormalization(momentum=0.9, name=f"norm{index}")(x)
         return keras.layers.Activation(self.activation, name=f"{self.activation}{index}")(x)
 
     def dense(self, x, units, name, activation=None):
-        layer = network_deconvolution.DeconvolvedDense if self.normalization == "deconvolution" else keras.layers.Dense
-        return layer(units, activation=activation, name=name, **self.weights())(x)
+        return self.dense_layer(units, activation=activation, name=name, **self.weights())(x)
 
     def drop(self, x, share, name):
         return keras.layers.Dropout(share, seed=next(self.seeds), name=name)(x) if share else x
@@ -167,39 +173,28 @@ class _Decoder(NamedTuple):
     kernel_size: int
     strides: int
 
-    def decode(self, x, blocks, maps):
-        """What each step gives. maps: of each stage, before its pooling."""
+    def decode(self, x, blocks, maps, pixels):
+        """What each step gives. maps: of each stage, before its pooling. pixels: above 0, channels of a step "reconstruct"."""
         steps = []
-        for number, width in enumerate(self.filters if self.operator != "none" else (), start=1):
-            x = self.finer(x, number, width, functools.partial(blocks.convolve, kind="deconv"), maps)
-            steps.append(x)
-        return steps
+        for number, width in enumerate(self.filters, start=1):
+            steps.append(self.finer([x, *steps][-1], number, width, "deconv", blocks, maps))
+        return steps + ([self.finer(steps[-1], len(steps) + 1, pixels, "reconstruct", blocks, maps)] if pixels else [])
 
-    def reconstruct(self, x, blocks, maps, image_shape):
-        """One step more, to the image's channels and size; linear, since rescaled pixels have both signs."""
-        x = self.finer(x, len(self.filters) + 1, image_shape[2], functools.partial(blocks.linear, name="reconstruct"), maps)
-        if tuple(x.shape[1:]) != tuple(image_shape):
-            x = keras.layers.Resizing(*image_shape[:2], name="resize")(x)
-        return x
-
-    def finer(self, x, number, width, convolve, maps):
+    def finer(self, x, number, width, kind, blocks, maps):
         """A map of `width` channels with `strides` times the height and width of x: `upsampling.OPERATORS`, layer by layer."""
-        settings = {"filters": width, "kernel_size": self.kernel_size, "padding": "same"}
+        convolve = functools.partial(blocks.convolve, kind=kind, kernel_size=self.kernel_size, padding="same")
         if self.operator == "transposed":
-            return convolve(x, transposed=True, **settings, strides=self.strides)
+            return convolve(x, transposed=True, filters=width, strides=self.strides)
         if self.operator == "subpixel":
-            x = convolve(x, **settings | {"filters": width * self.strides**2})
-            return upsampling.DepthToSpace(self.strides, name=f"shuffle{number}")(x)
+            return upsampling.DepthToSpace(self.strides, name=f"shuffle{number}")(convolve(x, filters=width * self.strides**2))
         if self.operator == "unpooling":
             x = upsampling.Unpooling2D(name=f"unpool{number}")([x, maps[-number]])
         else:
             x = keras.layers.UpSampling2D(self.strides, name=f"upsample{number}")(x)
-        return convolve(x, **settings)
+        return convolve(x, filters=width)
 
-    def check(self, mirrored, pooling, reconstruction_weight, reconstructed):
+    def check(self, mirrored, pooling, reconstruction_weight):
         """Raises ValueError where it cannot work. mirrored: channels that each stage ends with, the last one first."""
-        checks.known("decoder", self.operator, DECODERS)
-        checks.known("reconstructed", reconstructed, ("image", "all"))
         if reconstruction_weight < 0:
             raise ValueError(f"reconstruction_weight must not be negative, not {reconstruction_weight}")
         if self.operator == "none":
@@ -254,16 +249,8 @@ def tutorial(image_shape: tuple[int, int, int], num_classes: int, seed: int = 0)
     of 10, 32, 3 filters, 3 × 3, stride 1; flatten; dense 64; one output a class. The listing itself cannot run: it
     applies transposed convolutions to a flattened vector and ends in 3 channels.
     """
-    return classifier(
-        image_shape,
-        num_classes,
-        padding="valid",
-        decoder="transposed",
-        decoder_filters=(10, 32, 3),
-        decoder_kernel_size=3,
-        decoder_strides=1,
-        seed=seed,
-    )
+    settings = {"padding": "valid", "decoder": "transposed", "decoder_filters": (10, 32, 3)}
+    return classifier(image_shape, num_classes, **settings, decoder_kernel_size=3, decoder_strides=1, seed=seed)
 
 
 def _check_activation(activation):
