@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from small import Interrupt, settings, small
 
-from deconvlib import data, deconvnet, experiments, networks, training
+from deconvlib import backend, data, deconvnet, experiments, networks, training
 from deconvlib.backend import keras
 from deconvlib.deconvnet import graph
 from deconvlib.training.fit import PRECISIONS, Batches
