@@ -2,21 +2,13 @@
 
 import nbformat
 import numpy as np
-import pandas as pd
 import pytest
 from nbclient import NotebookClient
 
-from deconvlib import deconvnet, experiments, figures, networks, training
+from deconvlib import deconvnet, figures
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (12, 8, 8, 3), np.uint8)
-HISTORY = pd.DataFrame(
-    {"epoch": [1, 2], "loss": [2.0, 1.0], "accuracy": [0.2, 0.5], "val_loss": [2.0, 1.5], "val_accuracy": [0.3, 0.4]}
-).assign(**{"gradient/conv1": [1.0, 0.5], "gradient/logits": [0.1, 0.2]})
-TABLE = pd.DataFrame(
-    {"layer": ["conv1", "dense1"], "kind": ["Conv2D", "Dense"], "shape": [(8, 8, 4), (10,)], "parameters": [40, 20]}
-)
-BINS = pd.DataFrame({"confidence": [0.5, 0.9], "accuracy": [0.4, 0.9], "count": [3, 5]})
 
 
 def patches(pixels, projections):
@@ -26,17 +18,7 @@ def patches(pixels, projections):
 
 
 EVERY = {
-    "covariances": lambda: networks.network_deconvolution.covariances([np.eye(4), -np.eye(4)], ["before", "after"]),
-    "learning_curves": lambda: training.learning_curves({"a": np.array([[0.1, 0.3], [0.2, 0.4]]), "b": np.array([[0.2, 0.2]])}),
     "image_sheet": lambda: figures.image_sheet(IMAGES, titles=[str(i) for i in range(12)], columns=5, caption="as they are"),
-    "architecture": lambda: networks.architecture(TABLE),
-    "curves": lambda: training.curves({"one": HISTORY, "other": HISTORY}),
-    "gradient_norms": lambda: training.gradient_norms(HISTORY),
-    "confusion": lambda: training.confusion(np.array([[3, 1], [0, 0]]), ("a", "b")),
-    "calibration": lambda: training.calibration(BINS, 0.05),
-    "mistakes": lambda: training.mistakes(IMAGES[:3], [0, 1, 0], [1, 0, 1], [0.9, 0.8, 0.7], ("a", "b")),
-    "matrix_of_operator": lambda: networks.summary.matrix_of_operator(RNG.normal(size=(4, 9))),
-    "arrays": lambda: networks.summary.arrays([np.eye(2), np.eye(3)], ["two", "three"]),
     "switches": lambda: deconvnet.figures.switches(IMAGES[:2], RNG.random((2, 8, 8)), RNG.random((2, 8, 8)) > 0.7),
     "gallery": lambda: deconvnet.gallery(patches(RNG.random((3, 5, 4, 4, 1)), RNG.normal(size=(3, 5, 4, 4, 1)))),
     "projections": lambda: deconvnet.figures.projections(IMAGES[:2], {"deconvnet": RNG.normal(size=(2, 8, 8, 3))}),
@@ -48,8 +30,6 @@ EVERY = {
     "feature, whole map": lambda: deconvnet.figures.feature(
         IMAGES[0], IMAGES[0] - 127.0, None, IMAGES[:1], IMAGES[:1] - 127.0, "one"
     ),
-    "training": lambda: training.curves_and_mistakes({"one": HISTORY, "other": HISTORY}, (IMAGES[:3], ["a", "b", "c"])),
-    "training, nothing yet": lambda: training.curves_and_mistakes({}),
 }
 
 
@@ -78,11 +58,6 @@ def test_projections_are_scaled_one_by_one_around_gray():
     np.testing.assert_allclose(figures.to_display(signed).reshape(3, 3), expected)
 
 
-def test_an_operator_is_shown_with_zero_in_the_middle():
-    (image,) = networks.summary.matrix_of_operator(np.array([[3.0, -1.0]])).axes[0].images
-    assert image.get_clim() == (-3, 3)
-
-
 def test_the_gallery_puts_patches_left_and_projections_right():
     seen, projections = np.zeros((1, 4, 32, 32, 1)), np.zeros((1, 4, 32, 32, 1))
     seen[0, 1] = 0.25  # of two by two tiles the upper right
@@ -96,58 +71,6 @@ def test_the_gallery_puts_patches_left_and_projections_right():
     assert shown[40, half + 10] == 1 and shown[5, half + 10] == 0.5
     (image,) = deconvnet.gallery(patches((seen * 255).astype(np.uint8), projections)).axes[0].images
     np.testing.assert_allclose(image.get_array(), shown, atol=1 / 255)
-
-
-def test_names_of_runs_stay_within_the_figure_however_long():
-    named = {f"run {number}: " + "normalization none, " * 9: HISTORY for number in range(3)}
-    fig = training.curves_and_mistakes({"tutorial": HISTORY} | named)
-    fig.draw_without_rendering()
-    upper = fig.subfigs[0]
-    (legend,), here = upper.legends, upper.bbox
-    place = legend.get_window_extent()
-    assert here.x0 <= place.x0 and place.x1 <= here.x1 and here.y0 <= place.y0
-    assert place.y1 <= min(ax.get_tightbbox().y0 for ax in upper.axes), "they cover the curves"
-
-
-def test_confusion_is_in_percent_of_the_true_class():
-    texts = [text.get_text() for text in training.confusion(np.array([[3, 1], [0, 8]]), ("a", "b")).axes[0].texts]
-    assert texts == ["75", "25", "100"]
-
-
-def test_a_spectrum_circles_where_a_checkerboard_lies():
-    grid = np.tile([[0.0, 0, 1], [0, 0, 0], [0, 0, 0]], (4, 4))[None, ..., None]
-    fig = experiments.operators.spectra({"grid": grid, "even": np.full((2, 12, 12, 1), 0.1 + 0.2)}, 3)
-    upper, _, _, lower, even, _ = fig.axes
-    np.testing.assert_array_equal(upper.images[0].get_array(), grid[0, ..., 0])
-    bright = np.argwhere(lower.images[0].get_array() > -4)
-    circled = lower.collections[0].get_offsets()[:, ::-1]
-    assert sorted(map(tuple, bright)) == sorted(map(tuple, circled)) and len(circled) == 8
-    assert (even.images[0].get_array() == -4).all(), "the last digits of an even map are shown"
-
-
-def test_gradients_are_drawn_as_geometric_means_by_layer():
-    rows = [
-        {"network": network, "activation": activation, "seed": seed, "layer": layer, "norm": 10.0 ** (layer + 2 * seed)}
-        for network in ("plain", "residual") for activation in ("tanh", "relu") for seed in (0, 1) for layer in (1, 2, 3)
-    ]  # fmt: skip
-    tanh, relu = training.gradient_flow(pd.DataFrame(rows)).axes
-    assert (tanh.get_title(), relu.get_title()) == ("tanh", "relu")
-    np.testing.assert_allclose(tanh.lines[0].get_xydata(), [[1, 1e2], [2, 1e3], [3, 1e4]])
-    band = tanh.collections[0].get_paths()[0].vertices
-    assert band[:, 1].min() == pytest.approx(10) and band[:, 1].max() == pytest.approx(1e5)
-
-
-def test_costs_of_operators_and_gaps_of_accuracy_are_where_their_tables_say():
-    sizes = [{"operator": name, "side": side, "forward, ratio": ratio, "both, ratio": 2 * ratio, "KiB, ratio": 0.25}
-             for name, ratio in (("a", 1.0), ("b", 0.5)) for side in (8, 16)]  # fmt: skip
-    forward, both, memory = experiments.operators.costs_figure(pd.DataFrame(sizes)).axes
-    assert forward.lines[1].get_xydata().tolist() == [[8, 0.5], [16, 0.5]]
-    assert both.lines[0].get_ydata().tolist() == [2, 2] and memory.lines[0].get_ydata().tolist() == [0.25, 0.25]
-    table = pd.DataFrame({"setting": ["x", "y"], "training": [0.9, 0.8], "test": [0.5, 0.6]})
-    (ax,) = training.overfitting(table).axes
-    line, trained, tested = ax.lines
-    assert line.get_xdata()[0] == 0.5
-    assert (trained.get_xdata().tolist(), tested.get_xdata().tolist()) == ([0.9, 0.8], [0.5, 0.6])
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What operators leave in a map, by hand and by the spectrum, and what they cost."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from deconvlib import backend, experiments, networks
@@ -79,3 +80,22 @@ def test_what_is_timed_is_the_pass_and_its_gradients(name):
     # what is left is the weights' part, the same for each map
     rest = both(maps)[0] - at_maps
     assert np.ptp(rest) < 1e-3 and np.abs(rest).max() > 1e-2
+
+
+def test_a_spectrum_circles_where_a_checkerboard_lies():
+    grid = np.tile([[0.0, 0, 1], [0, 0, 0], [0, 0, 0]], (4, 4))[None, ..., None]
+    fig = experiments.operators.spectra({"grid": grid, "even": np.full((2, 12, 12, 1), 0.1 + 0.2)}, 3)
+    upper, _, _, lower, even, _ = fig.axes
+    np.testing.assert_array_equal(upper.images[0].get_array(), grid[0, ..., 0])
+    bright = np.argwhere(lower.images[0].get_array() > -4)
+    circled = lower.collections[0].get_offsets()[:, ::-1]
+    assert sorted(map(tuple, bright)) == sorted(map(tuple, circled)) and len(circled) == 8
+    assert (even.images[0].get_array() == -4).all(), "the last digits of an even map are shown"
+
+
+def test_costs_are_drawn_where_the_table_says():
+    sizes = [{"operator": name, "side": side, "forward, ratio": ratio, "both, ratio": 2 * ratio, "KiB, ratio": 0.25}
+             for name, ratio in (("a", 1.0), ("b", 0.5)) for side in (8, 16)]  # fmt: skip
+    forward, both, memory = experiments.operators.costs_figure(pd.DataFrame(sizes)).axes
+    assert forward.lines[1].get_xydata().tolist() == [[8, 0.5], [16, 0.5]]
+    assert both.lines[0].get_ydata().tolist() == [2, 2] and memory.lines[0].get_ydata().tolist() == [0.25, 0.25]

@@ -28,10 +28,6 @@ def test_the_tutorials_network():
     }
     # 3·3·3·32 + 32, 3·3·32·64 + 64, 3·3·64·128 + 128, 3·3·128·10 + 10, 3·3·10·32 + 32, 3·3·32·3 + 3, 12·64 + 64, 64·10 + 10
     assert table["parameters"][table["parameters"] > 0].tolist() == [896, 18496, 73856, 11530, 2912, 867, 832, 650]
-    # 2 · weights without bias · positions of the output, of the input where transposed
-    assert table.loc["conv1", "FLOPs"] == 2 * 864 * 900
-    assert table.loc["deconv1", "FLOPs"] == 2 * 11520 * 4
-    assert table.loc["logits", "FLOPs"] == 2 * 640
 
 
 @pytest.mark.parametrize("strides", [1, 2, 3])
@@ -86,7 +82,6 @@ def test_network_deconvolution_is_in_every_layer():
     kinds = {layer.name: type(layer).__name__ for layer in model.layers if layer.weights}
     assert kinds.pop("dense1") == kinds.pop("logits") == "DeconvolvedDense"
     assert set(kinds.values()) == {"DeconvolvedConv2D"} and len(kinds) == 4
-    assert networks.layer_table(model).set_index("layer").loc["conv1", "FLOPs"] == 2 * 9 * 4 * 256
 
 
 def test_network_deconvolution_of_the_first_layer_alone():

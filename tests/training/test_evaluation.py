@@ -48,3 +48,8 @@ def test_views_are_eight_and_turn_back():
 def test_refuses_a_model_for_other_classes(digits):
     with pytest.raises(ValueError, match="the model has 3 classes, digits has 10"):
         training.evaluate(networks.classifier((8, 8, 1), 3, filters=(4,)), digits)
+
+
+def test_confusion_is_in_percent_of_the_true_class():
+    texts = [text.get_text() for text in training.confusion(np.array([[3, 1], [0, 8]]), ("a", "b")).axes[0].texts]
+    assert texts == ["75", "25", "100"]
