@@ -97,13 +97,15 @@ def fit(
             Path(backup_dir), _fingerprint(model, settings, [images, labels, *([] if unlabelled is None else [unlabelled])])
         )
         callbacks.append(keras.callbacks.BackupAndRestore(backup_dir))
+    # metric and optimizer are made before the first step, which TensorFlow would trace twice if it made their variables
+    accuracy = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
     with _precision(trainer, precision):
         trainer.compile(
             optimizer=_optimizer(optimizer, learning_rate, schedule, weight_decay, epochs * len(batches)),
             loss=functools.partial(_cross_entropy, label_smoothing),
-            **{"metrics" if unlabelled is None else "weighted_metrics": ["accuracy"]},
+            **{"metrics" if unlabelled is None else "weighted_metrics": [accuracy]},
         )
-        trainer.optimizer.build(trainer.trainable_variables)  # else TensorFlow traces the step twice, as it makes variables
+        trainer.optimizer.build(trainer.trainable_variables)
         trainer.fit(
             batches,
             epochs=epochs,
