@@ -8,7 +8,6 @@ from ipyevents import Event
 
 from deconvlib import progress
 from deconvlib.lab.controls import DPI, Panel, newest, widgets_of
-from deconvlib.lab.trainer import Trainer
 
 
 def explore(draw, *, start=None, about=None, clicked=None, actions=None, **controls) -> "Explorer":
@@ -31,8 +30,8 @@ def explore(draw, *, start=None, about=None, clicked=None, actions=None, **contr
     return Explorer(draw, widgets_of(controls, start, about), clicked, actions or {})
 
 
-def train(fit, draw, *, histories=None, examine=None, start=None, about=None, **controls) -> Trainer:
-    """A panel that trains in the background: Start, Pause, Stop, time left, and curves that grow.
+def train(fit, draw, *, histories=None, examine=None, start=None, about=None, **controls):
+    """A `trainer.Trainer`, a panel that trains in the background: Start, Pause, Stop, time left, and curves that grow.
 
     fit: fit(callback, **values) -> (model, history); it gives `callback` to Keras, whose training it then watches, pauses
         and stops. One training runs at a time in a kernel.
@@ -42,6 +41,8 @@ def train(fit, draw, *, histories=None, examine=None, start=None, about=None, **
 
     The panel's `model` and `histories` are those of the runs; a run that was stopped keeps its weights.
     """
+    from deconvlib.lab.trainer import Trainer  # it brings Keras, which `explore` needs not
+
     return Trainer(fit, draw, dict(histories or {}), examine, widgets_of(controls, start, about))
 
 

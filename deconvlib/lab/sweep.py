@@ -33,7 +33,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from deconvlib import checks
-from deconvlib.lab import record, sweep_page
+from deconvlib.lab import record
 from deconvlib.lab.parameters import UserError, checked_parameters, choose, read_defaults, read_profile, read_yaml, series
 from deconvlib.lab.run import alone, execute, fingerprint, fix_data_folder
 
@@ -73,6 +73,8 @@ def sweep(
     """
     notebooks = series(folder)
     runs, varied = expand(Path(grid), notebooks)
+    from deconvlib.lab import sweep_page  # workers import this module too, and need neither pandas nor Matplotlib
+
     try:
         import distributed
     except ModuleNotFoundError:
