@@ -1,5 +1,6 @@
 """Images -> what layers make of them: features of chosen layers, and the units that each channel answers to most."""
 
+import math
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -74,15 +75,7 @@ def batches(model: keras.Model, images: np.ndarray, what: str):
 
 def batch_size(model: keras.Model, image_shape: tuple[int, int, int]) -> int:
     """How many images to compute at once: the largest map of all of them fits in MEMORY, and BATCH at most."""
-    largest = 1
-
-    def note(step, *arguments, **keywords):
-        nonlocal largest
-        output = step.operation.compute_output_spec(*arguments, **keywords)
-        largest = max(largest, *(int(np.prod(tensor.shape)) for tensor in keras.tree.flatten(output)))
-        return output
-
-    graph.run(model, [keras.KerasTensor((1, *image_shape))], note)
+    largest = max(map(math.prod, graph.shapes(model, image_shape[:2]).values()))
     return max(1, min(BATCH, MEMORY // (4 * largest)))
 
 

@@ -26,7 +26,7 @@ def gallery(patches: Patches, titles=None, columns=2, caption=figures.SCALING):
     return figures.captioned(fig, caption)
 
 
-def switches(images, maps, chosen, names=("image", "map", "maxima")):
+def switches(images, maps, chosen):
     """Images over a map of each, before pooling, over the maxima that pooling keeps, in their places.
 
     maps: (n, height, width), one channel; chosen: booleans of the same shape, the switches. Each map is scaled by its
@@ -41,12 +41,12 @@ def switches(images, maps, chosen, names=("image", "map", "maxima")):
         limit = max(maps[column].max(), 1e-12)
         for ax, values in zip(axs[1:, column], (maps[column], maps[column] * chosen[column]), strict=True):
             ax.imshow(values, cmap="gray", vmin=0, vmax=limit, interpolation="nearest")
-    for ax, name in zip(axs[:, 0], names, strict=True):
+    for ax, name in zip(axs[:, 0], ("image", "map", "maxima"), strict=True):
         figures.row_name(ax, name)
     return fig
 
 
-def projections(images, named, caption=figures.SCALING):
+def projections(images, named):
     """Images over their projections, one row for each name. named: {name: signed array of the shape of `images`}."""
     images = figures.pixels(images)
     fig, axs = figures.grid(1 + len(named), len(images), row_height=figures.WIDTH / max(len(images), 6))
@@ -57,7 +57,7 @@ def projections(images, named, caption=figures.SCALING):
         for ax, image in zip(row, figures.to_display(maps), strict=True):
             figures.show(ax, image)
         figures.row_name(row[0], name)
-    return figures.captioned(fig, caption)
+    return figures.captioned(fig, figures.SCALING)
 
 
 def feature(image, projection, box, patches, patch_projections, title):

@@ -179,10 +179,10 @@ def kept(make, model: keras.Model, *arguments):
 
 
 def _state(model):
-    function = _function(model)
-    return function, *(
-        _state(part)
-        if isinstance(part, keras.Model)
-        else tuple(getattr(part, a, None) for a in ("activation", "compute_dtype"))
-        for part in function.operations
+    parts = _function(model).operations
+    nested = [_state(part) for part in parts if isinstance(part, keras.Model)]
+    return (
+        _function(model),
+        *nested,
+        *((getattr(part, "activation", None), getattr(part, "compute_dtype", None)) for part in parts),
     )
