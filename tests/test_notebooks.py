@@ -6,146 +6,14 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
+from parameters import CHROMIUM, OTHERS
 from PIL import Image
 
 from deconvlib import networks
-from deconvlib.lab import run
+from deconvlib.lab import pages, parameters, run
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
-
-# Not faster defaults: values that change what runs. A notebook without a line here fails.
-OTHERS = {
-    "01_data": {"dataset_name": "digits", "labels_per_class": "3", "imbalance": "10", "shift": "0", "seed": "1"},
-    "02_model": {
-        "image_shape": "[28, 28, 1]",
-        "filters": "[8, 16]",
-        "convolutions": "2",
-        "activation": "tanh",
-        "pooling": "average",
-        "normalization": "batch",
-        "decoder": "none",
-        "dropout": "0.2",
-    },
-    "03_training": {
-        "labels_per_class": "200",
-        "imbalance": "2",
-        "filters": "[8, 16, 32]",
-        "activation": "leaky_relu",
-        "decoder": "transposed",
-        "optimizer": "rmsprop",
-        "learning_rate": "1e-3",
-        "schedule": "constant",
-        "class_weight": "balanced",
-        "flip": "false",
-        "l2": "1e-5",
-        "epochs": "6",
-        "tutorial_epochs": "1",
-    },
-    "04_deconvolution": {"dataset_name": "digits", "channels": "2", "top": "4", "searched": "100", "layers": "['relu2']"},
-    "05_understanding": {
-        "dataset_name": "digits",
-        "train_images": "300",
-        "test_images": "150",
-        "filters": "[8, 16]",
-        "epochs": "4",
-        "learning_rate": "1e-2",
-        "snapshots": "[1]",
-        "channels": "2",
-        "moved": "2",
-        "occluded": "6",
-        "square": "3",
-        "stride": "1",
-        "fill": "blur",
-        "part_class": "0",
-        "aligned": "3",
-        "coarse_kernel": "5",
-        "coarse_stride": "2",
-        "judged": "12",
-        "seed": "1",
-    },
-    "06_accuracy": {
-        "dataset_name": "digits",
-        "labels_per_class": "0",
-        "imbalance": "4",
-        "variants": "['wide branch', 'branch, unlabelled', 'branch, all stages', 'balanced weights', 'sub-pixel']",
-        "repeats": "1",
-        "filters": "[8, 8, 12]",
-        "epochs": "2",
-        "images_per_epoch": "1000",
-        "batch_size": "20",
-        "learning_rate": "1e-2",
-        "learning_rates": "{'balanced weights': 3e-3}",
-        "held_out": "0.3",
-        "test_images": "50",
-        "tables": ".",
-        "seed": "1",
-    },
-    "07_restoration": {
-        "dataset_name": "digits",
-        "train_images": "200",
-        "test_images": "40",
-        "damages": "[]",
-        "no_skips": "['JPEG', 'low contrast']",
-        "judged": "JPEG",
-        "decoder": "subpixel",
-        "filters": "[4, [8, 8]]",
-        "epochs": "8",
-        "epochs_of": "{'holes': 9}",
-        "turned": "True",
-        "code": "5",
-        "divergence_weight": "0.1",
-        "generator_filters": "[8, 4]",
-        "generator_epochs": "2",
-        "scenes": "150",
-        "scene_side": "16",
-        "objects": "1",
-        "segment_filters": "[4, [8, 8]]",
-        "segment_normalization": "deconvolution_and_batch",
-        "segment_epochs": "3",
-        "segment_batch_size": "20",
-        "segment_learning_rate": "2e-3",
-        "batch_size": "20",
-        "learning_rate": "1e-2",
-        "precision": "mixed_bfloat16",
-        "seed": "1",
-    },
-    "08_operators": {
-        "dataset_name": "digits",
-        "train_images": "200",
-        "test_images": "60",
-        "kernels": "[1, 3]",
-        "strides": "[3]",
-        "filters": "20",
-        "epochs": "1",
-        "sizes": "[4]",
-        "channels": "4",
-        "repeats": "1",
-        "activations": "['elu']",
-        "depth": "3",
-        "width": "4",
-        "initial_weights": "2",
-        "trained": "['transposed', 'network deconvolution']",
-        "few_images": "60",
-        "class_filters": "[4, 8]",
-        "class_epochs": "1",
-        "images_per_epoch": "120",
-        "seed": "1",
-    },
-    "09_your_model": {
-        "images": "digits",
-        "number": "100",
-        "layers": "['relu2']",
-        "channels": "2",
-        "top": "2",
-        "examined": "2",
-        "compared": "3",
-        "square": "3",
-        "stride": "2",
-        "depths": "3",
-        "seed": "1",
-    },
-}
 
 
 def code_cells(path):
@@ -188,10 +56,28 @@ def test_a_cell_that_is_not_compared_says_why(path):
         assert not exempt or (exempt == ["nbval-ignore-output"] and cell.source.startswith("# not compared: "))
 
 
+@pytest.mark.skipif(bool(CHROMIUM), reason="tests/browser runs each notebook with these parameters, in JupyterLab")
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_runs_with_other_parameters(path, tmp_path, capfd):
     assert run.run([path.stem], overrides=OTHERS[path.stem], out=tmp_path, folder=FOLDER) == 0, capfd.readouterr().out
     assert (tmp_path / path.stem / "metrics.json").exists()
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_other_parameters_are_other_ones(path):
+    defaults = parameters.read_defaults(path)
+    for name, value in OTHERS[path.stem].items():
+        assert value != defaults[name] and (defaults[name] is None or type(value) is type(defaults[name])), name
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_as_a_page_it_shows_its_figures_and_needs_no_network(path):
+    notebook = nbformat.read(path, as_version=4)
+    run._tidy(notebook)
+    page = pages.notebook(notebook, path.stem)
+    shown = [output for cell in code_cells(path) for output in cell.outputs if "image/png" in output.get("data", {})]
+    assert len(re.findall(r'<img[^>]+src="data:image/png;base64,', page)) == len(shown) > 0
+    assert not re.search(r"<script[^>]+src=|<link[^>]+href=.http", page)
 
 
 HOSTILE = ("<img src=x onerror=alert(1)>", "$\\frac{$ & <b>")
@@ -241,7 +127,7 @@ def test_the_same_decoder_segments_images_of_the_users_own(tmp_path, capfd):
             tmp_path / f"images/{index}.jpg"
         )
         Image.fromarray(mask).save(tmp_path / f"masks/{index}.png")
-    given = OTHERS["07_restoration"] | {"damages": "['noise']", "no_skips": "['noise']", "judged": "noise"}
-    given |= {"masks_dir": str(tmp_path), "segment_epochs": "8", "turned": "False"}
+    given = OTHERS["07_restoration"] | {"damages": ["noise"], "no_skips": ["noise"], "judged": "noise", "generator_epochs": 1}
+    given |= {"masks_dir": str(tmp_path), "segment_epochs": 8, "turned": False}
     assert run.run(["07"], overrides=given, out=tmp_path / "out", folder=FOLDER) == 0, capfd.readouterr().out
     assert "255" in (tmp_path / "out" / "07_restoration.html").read_text(encoding="utf-8")

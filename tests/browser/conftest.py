@@ -4,7 +4,6 @@ import json
 import os
 import re
 import secrets
-import shutil
 import socket
 import subprocess
 import sys
@@ -14,38 +13,10 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from parameters import CHROMIUM, OTHERS
 
 ROOT = Path(__file__).parents[2]
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 QUIET = ("no-sandbox", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking", "disable-sync")
-
-# As small as shows what the panels do: each notebook also trains here.
-SMALL = {
-    "01_data": {"dataset_name": "digits", "run_dir": "untrained"},  # of what it says before notebook 03 has run
-    "02_model": {"image_shape": [28, 28, 1], "filters": [8, 16], "decoder_filters": [8]},
-    "03_training": {"labels_per_class": 60, "filters": [8, 16], "epochs": 2, "tutorial_epochs": 1, "batch_size": 32},
-    "04_deconvolution": {"searched": 200},
-    "05_understanding": {
-        **{"train_images": 400, "test_images": 200, "filters": [8, 16, 16], "epochs": 3, "snapshots": [1, 3], "channels": 2},
-        **{"moved": 2, "occluded": 6, "aligned": 3, "judged": 12, "learning_rate": 1e-2},
-    },
-    "06_accuracy": {
-        **{"variants": ["plain", "transposed"], "repeats": 2, "epochs": 2, "images_per_epoch": 900, "test_images": 200},
-        "tables": "tables",
-    },
-    "07_restoration": {
-        **{"train_images": 150, "test_images": 20, "filters": [4, 8], "epochs": 4, "scenes": 200},
-        **{"generator_filters": [4, 8], "generator_epochs": 2},
-        **{"segment_filters": [4, 8], "segment_epochs": 4, "learning_rate": 1e-2},
-    },
-    "08_operators": {
-        **{"train_images": 100, "test_images": 40, "kernels": [3, 4], "strides": [2], "epochs": 1, "sizes": [4], "channels": 4},
-        **{"repeats": 1, "activations": ["tanh"], "depth": 2, "width": 4, "initial_weights": 2, "trained": ["plain"]},
-        **{"few_images": 30, "class_filters": [4, 8], "class_epochs": 1, "images_per_epoch": 60},
-    },
-    "09_your_model": {"number": 60, "channels": 2, "top": 2, "examined": 1, "compared": 2, "depths": 2},
-}
-
 
 # What a study may leave: two regimes, a run of each.
 TABLE = """\
@@ -57,18 +28,20 @@ long tail,0,done,0.5,9,"[0.3, 0.5]",0.6,10,"[0.2, 0.6]"
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
-    """A copy of the notebooks, with small parameters and without outputs."""
+    """A copy of the notebooks, with other parameters and without outputs."""
     folder = tmp_path_factory.mktemp("lab")
     (folder / "tables" / "accuracy_all").mkdir(parents=True)
     (folder / "tables" / "accuracy_all" / "metrics.csv").write_text(TABLE)
-    # so small a network of 07 draws grey squares, which are no pictures for readers
-    kept = {"07_restoration": {}} if os.environ.get("SCREENSHOTS") else {}
-    for stem, values in (SMALL | kept).items():
+    places = {stem: {"run_dir": "run"} for stem in OTHERS} | {"06_accuracy": {"run_dir": "run", "tables": "tables"}}
+    places["01_data"] = {"run_dir": "untrained"}  # of what it says before notebook 03 has run
+    for stem, where in places.items():
+        # pictures for readers are those of the notebooks as they are
+        values = where if os.environ.get("SCREENSHOTS") else OTHERS[stem] | where
         notebook = nbformat.read(ROOT / "notebooks" / f"{stem}.ipynb", as_version=4)
         code = [cell for cell in notebook.cells if cell.cell_type == "code"]
         for cell in code:
             cell.outputs, cell.execution_count = [], None
-        code[0].source += "".join(f"\n{name} = {value!r}" for name, value in {"run_dir": "run", **values}.items())
+        code[0].source += "".join(f"\n{name} = {value!r}" for name, value in values.items())
         nbformat.write(notebook, folder / f"{stem}.ipynb")
     return folder
 

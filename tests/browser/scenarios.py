@@ -169,8 +169,9 @@ def train(panel):
     assert stop.is_disabled() and train.changes(lambda: start.click(), timeout=60)
     train.says(re.compile("done after"), timeout=60)
     run = train.box.locator("option", has_text="run 1").inner_text().replace("\xa0", " ")
-    changed = "optimizer adam, schedule constant, label_smoothing 0.1, flip False, shift 0.2, dropout 0.25, l2 1e-05"
-    assert run == f"run 1: {changed}, normalization none, decoder resize"
+    assert run.startswith("run 1: optimizer adam, ") and "learning_rate" not in run
+    for changed in ("label_smoothing 0.1", "shift 0.2", "dropout 0.25", "l2 1e-05", "normalization none", "decoder resize"):
+        assert changed in run
     train.set("epochs", 30)
     train.set("images a step", 16)
     start.click()
@@ -203,7 +204,7 @@ def explore_features(panel):
     assert explore.control("unit").locator("select").input_value() == "above the point"
     assert explore.readout("row, pixels") != "0"
     explore.keep("04_explore")
-    assert explore.changes(lambda: explore.set("column, pixels", 25))
+    assert explore.changes(lambda: explore.set("column, pixels", 6))
     assert explore.changes(lambda: explore.click(0.7, 0.75))  # a picture of the sheet
     assert explore.readout("image") != "5"
     assert explore.changes(lambda: explore.set("unit", "the whole map"))
@@ -216,11 +217,11 @@ def move_and_occlude(panel):
     move.shows(example=1)
     assert move.changes(lambda: move.set("rotation, degrees", 90))
     assert move.changes(lambda: move.set("scale, times", 1.5))
-    assert move.changes(lambda: move.set("down, pixels", 4))
+    assert move.changes(lambda: move.set("down, pixels", 2))
     move.keep("05_move")
     occlude = panel("05_understanding", 1)
     occlude.shows(example=1)
-    assert occlude.changes(lambda: occlude.set("square, pixels", 3))
+    assert occlude.changes(lambda: occlude.set("square, pixels", 2))
     assert occlude.changes(lambda: occlude.set("stride, pixels", 4))
     occlude.shows(fill="mean")
     occlude.keep("05_occlude")
@@ -254,7 +255,8 @@ def restore_and_generate(panel):
     assert walk.changes(lambda: walk.set("share of the way", 0.9))
     assert walk.changes(lambda: walk.set("from image", 5))
     assert walk.changes(lambda: walk.set("towards image", 7))
-    assert walk.changes(lambda: walk.set("class", "star"))
+    another = walk.control("class").locator("option").nth(5).inner_text()
+    assert walk.changes(lambda: walk.set("class", another))
     walk.keep("07_generate")
 
 
