@@ -6,15 +6,9 @@ from typing import NamedTuple
 import numpy as np
 
 
-@dataclass(frozen=True)
-class Dataset:
-    """Training and test images with their labels.
-
-    x_train, x_test: uint8 (n, height, width, channels). y_train, y_test: integers (n,), numbers of `class_names`.
-    masks_train, masks_test: bool (n, height, width), True on the object; None if it is not known.
-
-    Raises ValueError for arrays that disagree, and for a label out of range.
-    """
+@dataclass(frozen=True, repr=False)
+class _Images:
+    """Training and test images, and what `y_train` and `y_test` say of them, in numbers of `class_names`."""
 
     name: str
     x_train: np.ndarray
@@ -22,31 +16,21 @@ class Dataset:
     x_test: np.ndarray
     y_test: np.ndarray
     class_names: tuple[str, ...]
-    masks_train: np.ndarray | None = None
-    masks_test: np.ndarray | None = None
 
     def __post_init__(self):
-        for part, images, labels, masks in (
-            ("training", self.x_train, self.y_train, self.masks_train),
-            ("test", self.x_test, self.y_test, self.masks_test),
-        ):
+        for part, images, labels in (("training", self.x_train, self.y_train), ("test", self.x_test, self.y_test)):
             if images.dtype != np.uint8 or images.ndim != 4:
-                shape = f"{images.dtype} of shape {images.shape}"
-                raise ValueError(f"{part} images must be uint8 (n, height, width, channels), not {shape}")
-            if labels.shape != images.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
-                shape = f"{labels.dtype} of shape {labels.shape}"
-                raise ValueError(f"{part} labels must be {len(images)} integers, one an image, not {shape}")
+                raise ValueError(f"{part} images must be uint8 (n, height, width, channels), not {_form(images)}")
             if not len(images):
                 raise ValueError(f"{self.name}: there are no {part} images")
-            wrong = np.flatnonzero((labels < 0) | (labels >= self.num_classes))
+            self._check_labels(part, images, labels)
+            wrong = np.argwhere((labels < 0) | (labels >= self.num_classes))
             if len(wrong):
+                place = ", ".join(map(str, wrong[0]))
                 raise ValueError(
-                    f"{part} label {wrong[0]} is {labels[wrong[0]]}; the {self.num_classes} classes have the numbers 0 to "
+                    f"{part} label {place} is {labels[tuple(wrong[0])]}; the {self.num_classes} classes have the numbers 0 to "
                     f"{self.num_classes - 1}"
                 )
-            if masks is not None and (masks.dtype != bool or masks.shape != images.shape[:3]):
-                shape = f"{masks.dtype} of shape {masks.shape}"
-                raise ValueError(f"{part} masks must be bool {images.shape[:3]}, one an image, not {shape}")
         if self.x_train.shape[1:] != self.x_test.shape[1:]:
             raise ValueError(f"training images are {self.x_train.shape[1:]}, test images {self.x_test.shape[1:]}")
 
@@ -60,11 +44,32 @@ class Dataset:
         return len(self.class_names)
 
     def __repr__(self):
-        size = " × ".join(map(str, self.image_shape))
-        return (
-            f"{self.name}: {len(self.x_train)} training and {len(self.x_test)} test images of {size}, "
-            f"{self.num_classes} classes"
-        )
+        size, of = " × ".join(map(str, self.image_shape)), f"{self.num_classes} classes"
+        return f"{self.name}: {len(self.x_train)} training and {len(self.x_test)} test images of {size}, {of}"
+
+
+@dataclass(frozen=True, repr=False)
+class Dataset(_Images):
+    """Training and test images with their labels.
+
+    x_train, x_test: uint8 (n, height, width, channels). y_train, y_test: integers (n,), numbers of `class_names`.
+    masks_train, masks_test: bool (n, height, width), True on the object; None if it is not known.
+
+    Raises ValueError for arrays that disagree, and for a label out of range.
+    """
+
+    masks_train: np.ndarray | None = None
+    masks_test: np.ndarray | None = None
+
+    def __post_init__(self):
+        super().__post_init__()
+        for part, images, masks in (("training", self.x_train, self.masks_train), ("test", self.x_test, self.masks_test)):
+            if masks is not None and (masks.dtype != bool or masks.shape != images.shape[:3]):
+                raise ValueError(f"{part} masks must be bool {images.shape[:3]}, one an image, not {_form(masks)}")
+
+    def _check_labels(self, part, images, labels):
+        if labels.shape != images.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
+            raise ValueError(f"{part} labels must be {len(images)} integers, one an image, not {_form(labels)}")
 
     def take(self, train: int | None = None, test: int | None = None, seed: int = 0) -> "Dataset":
         """A random subset of so many training and test images; None keeps all. Raises ValueError if there are fewer."""
@@ -74,12 +79,8 @@ class Dataset:
         rng = np.random.default_rng(seed)
         # draw both in any case: the training images must not depend on how many test images are kept
         in_test, in_train = (rng.permutation(len(labels)) for labels in (self.y_test, self.y_train))
-        subset = self
-        if test is not None:
-            chosen = in_test[:test]
-            masks = None if self.masks_test is None else self.masks_test[chosen]
-            subset = replace(self, x_test=self.x_test[chosen], y_test=self.y_test[chosen], masks_test=masks)
-        return subset if train is None else subset._train(in_train[:train])
+        subset = self if test is None else self._only("test", in_test[:test])
+        return subset if train is None else subset._only("train", in_train[:train])
 
     def take_per_class(self, n: int, seed: int = 0) -> "Dataset":
         """Few labels: n random training images of each class. Raises ValueError for a class that has fewer."""
@@ -109,8 +110,8 @@ class Dataset:
             raise ValueError(f"share must lie between 0 and 1, not {share}")
         numbers = np.arange(len(self.y_train))
         kept, held = train_test_split(numbers, test_size=share, stratify=self.y_train, random_state=seed)
-        masks = None if self.masks_train is None else self.masks_train[held]
-        return replace(self._train(kept), x_test=self.x_train[held], y_test=self.y_train[held], masks_test=masks)
+        test = self._only("train", held)
+        return replace(self._only("train", kept), x_test=test.x_train, y_test=test.y_train, masks_test=test.masks_train)
 
     def _of_each_class(self, sizes, seed):
         rng, chosen = np.random.default_rng(seed), []
@@ -120,11 +121,12 @@ class Dataset:
                 name = self.class_names[label]
                 raise ValueError(f"{size} training images of class {name!r} asked; {self.name} has {len(members)}")
             chosen.append(rng.permutation(members)[:size])
-        return self._train(rng.permutation(np.concatenate(chosen)))
+        return self._only("train", rng.permutation(np.concatenate(chosen)))
 
-    def _train(self, chosen):
-        masks = None if self.masks_train is None else self.masks_train[chosen]
-        return replace(self, x_train=self.x_train[chosen], y_train=self.y_train[chosen], masks_train=masks)
+    def _only(self, part, chosen):
+        """The dataset with these images of "train" or "test"; the other part stays."""
+        arrays = {name: getattr(self, name) for name in (f"x_{part}", f"y_{part}", f"masks_{part}")}
+        return replace(self, **{name: None if array is None else array[chosen] for name, array in arrays.items()})
 
 
 class Sample(NamedTuple):
@@ -140,8 +142,8 @@ class Sample(NamedTuple):
     source: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Scenes:
+@dataclass(frozen=True, repr=False)
+class Scenes(_Images):
     """Training and test images, and the class of each of their pixels.
 
     x_train, x_test: uint8 (n, height, width, channels). y_train, y_test: uint8 (n, height, width), numbers of `class_names`.
@@ -149,27 +151,13 @@ class Scenes:
     Raises ValueError for arrays that disagree, and for a number out of range.
     """
 
-    name: str
-    x_train: np.ndarray
-    y_train: np.ndarray
-    x_test: np.ndarray
-    y_test: np.ndarray
-    class_names: tuple[str, ...]
-
-    def __post_init__(self):
-        for part, images, masks in (("training", self.x_train, self.y_train), ("test", self.x_test, self.y_test)):
-            if images.dtype != np.uint8 or images.ndim != 4 or not len(images):
-                raise ValueError(f"{part} images must be uint8 (n, height, width, channels), not {images.dtype} {images.shape}")
-            if masks.dtype != np.uint8 or masks.shape != images.shape[:3]:
-                raise ValueError(f"{part} masks must be uint8 {images.shape[:3]}, not {masks.dtype} of shape {masks.shape}")
-            if masks.max() >= len(self.class_names):
-                raise ValueError(
-                    f"a {part} mask holds {masks.max()}; the classes have the numbers 0 to {len(self.class_names) - 1}"
-                )
+    def _check_labels(self, part, images, masks):
+        if masks.dtype != np.uint8 or masks.shape != images.shape[:3]:
+            raise ValueError(f"{part} masks must be uint8 {images.shape[:3]}, not {_form(masks)}")
 
     def __repr__(self):
-        size = " × ".join(map(str, self.x_train.shape[1:]))
-        return (
-            f"{self.name}: {len(self.x_train)} training and {len(self.x_test)} test images of {size}, "
-            f"{len(self.class_names)} classes of pixels"
-        )
+        return f"{super().__repr__()} of pixels"
+
+
+def _form(array):
+    return f"{array.dtype} of shape {array.shape}"
