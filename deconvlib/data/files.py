@@ -164,8 +164,6 @@ def stack(folder, files, size, resampling=Image.Resampling.LANCZOS):
 
 def scale(images, size):
     """Images (n, height, width, channels), resized to (height, width) with antialiasing."""
-    channels = [
-        [Image.fromarray(image[..., c]).resize(size[::-1], Image.Resampling.LANCZOS) for image in images]
-        for c in range(images.shape[-1])
-    ]
-    return np.stack([np.stack([np.asarray(image) for image in channel]) for channel in channels], axis=-1)
+    channels = np.moveaxis(images, 3, 0)
+    resized = [[Image.fromarray(one).resize(size[::-1], Image.Resampling.LANCZOS) for one in channel] for channel in channels]
+    return np.stack(resized, axis=-1)

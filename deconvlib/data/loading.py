@@ -71,7 +71,7 @@ def _find(name, data_dir, size, seed):
         from sklearn.datasets import load_digits
 
         digits = load_digits()
-        images = np.round(digits.images * (255 / 16)).astype(np.uint8)[..., None]
+        images = np.round(digits.images * (255 / 16)).astype(np.uint8)
         return _split("digits", images, digits.target.astype(np.int64), DIGITS, seed)
     if name not in DOWNLOADS and path.exists():
         return _read(path.stem if path.is_file() else path.name, path, size, seed)
@@ -145,10 +145,8 @@ def _arrays(path):
     if np.issubdtype(images.dtype, np.floating) and images.size and images.min() >= 0 and images.max() <= 1:
         images = np.round(images * 255).astype(np.uint8)
     if images.ndim != 4 or images.shape[-1] not in (1, 3) or images.dtype != np.uint8:
-        raise ValueError(
-            f"{path}: images must be uint8, or floats in [0, 1], (n, height, width, 1 or 3), not {images.dtype} of shape "
-            f"{images.shape}"
-        )
+        form = f"{images.dtype} of shape {images.shape}"
+        raise ValueError(f"{path}: images must be uint8, or floats in [0, 1], (n, height, width, 1 or 3), not {form}")
     if labels is None or not len(images):
         return images, None, ()
     whole = _from_arrays(path.stem, images, labels, images, labels, held.get("class_names"))
@@ -197,19 +195,18 @@ def _pixel_classes(path, painted):
 
 def _resized(dataset, size):
     """The data set with images and masks resized to (height, width)."""
-    masks = [
-        None if masks is None else files.scale(masks[..., None] * np.uint8(255), size)[..., 0] > 127
-        for masks in (dataset.masks_train, dataset.masks_test)
-    ]
-    x_train, x_test = files.scale(dataset.x_train, size), files.scale(dataset.x_test, size)
-    return replace(dataset, x_train=x_train, x_test=x_test, masks_train=masks[0], masks_test=masks[1])
+    scaled = {part: files.scale(getattr(dataset, part), size) for part in ("x_train", "x_test")}
+    for part in ("masks_train", "masks_test"):
+        if (masks := getattr(dataset, part)) is not None:
+            scaled[part] = files.scale(masks[..., None] * np.uint8(255), size)[..., 0] > 127
+    return replace(dataset, **scaled)
 
 
 def _split(name, images, labels, class_names, seed):
-    from sklearn.model_selection import train_test_split
-
-    # the whole set in both parts: labels are checked before scikit-learn sees them
-    whole = Dataset(name, images, labels, images, labels, tuple(class_names))
+    """A fifth of each class tests, the rest trains."""
+    # the whole set in both parts: labels are checked before they are split
+    whole = _from_arrays(name, images, labels, images, labels, class_names)
+    labels = whole.y_train
     counts = np.bincount(labels, minlength=whole.num_classes)
     fewest = counts.argmin()
     if counts[fewest] < 2 or len(labels) <= 5 * (whole.num_classes - 1):
@@ -217,8 +214,7 @@ def _split(name, images, labels, class_names, seed):
             f"{name} has no test part and too few images to split: {len(labels)} in {whole.num_classes} classes, "
             f"{counts[fewest]} of {whole.class_names[fewest]!r}; give 5 or more of each class, or a train and a test folder"
         )
-    train, test = train_test_split(np.arange(len(labels)), test_size=0.2, stratify=labels, random_state=seed)
-    return replace(whole, x_train=images[train], y_train=labels[train], x_test=images[test], y_test=labels[test])
+    return whole.hold_out(0.2, seed)
 
 
 def _download(name, folder):
@@ -249,8 +245,8 @@ def _read(name, path, size, seed):
     if path.suffix == ".npz":
         return _read_npz(name, path, seed)
     if (path / "train.zip").exists():
-        archives = [path / f"{part}.zip" for part in ("train", "test") if (path / f"{part}.zip").exists()]
-        parts = [files.Folder(archive).parts()[0] for archive in archives]
+        archives = (path / "train.zip", path / "test.zip")
+        parts = [files.Folder(archive).parts()[0] for archive in archives if archive.exists()]
     else:
         parts = files.Folder(path).parts()
     images, labels, names = files.decode(parts[0], size)
@@ -273,6 +269,5 @@ def _read_npz(name, path, seed):
     if all(key in arrays for key in ARRAYS[:4]):
         return _from_arrays(name, *(arrays[key] for key in ARRAYS[:4]), class_names)
     if "x" in arrays and "y" in arrays:
-        whole = _from_arrays(name, arrays["x"], arrays["y"], arrays["x"], arrays["y"], class_names)
-        return _split(name, whole.x_train, whole.y_train, whole.class_names, seed)
+        return _split(name, arrays["x"], arrays["y"], class_names, seed)
     raise ValueError(f"{path} must hold x_train, y_train, x_test, y_test, or x and y; it holds {held}")

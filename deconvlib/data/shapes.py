@@ -39,21 +39,16 @@ def _draw(count, rng):
     labels = rng.permutation(np.arange(count) % len(SHAPES))
     images, masks = np.empty((count, 32, 32, 3), np.uint8), np.empty((count, 32, 32), bool)
     for start in range(0, count, 500):
-        here = slice(start, start + 500)
-        images[here], masks[here] = _draw_chunk(labels[here], rng)
+        here = slice(start, min(start + 500, count))
+        n = here.stop - start
+        radius = rng.uniform(10, 14, n)
+        centre = rng.uniform(np.minimum(radius, 15.9), np.maximum(32 - radius, 16.1), (2, n))
+        cover = _cover(labels[here], radius, centre, rng.uniform(0, 2 * np.pi, n), 32)[..., None]
+        ground, colour = _colours(n, rng)
+        image = (ground[:, None, None] + _texture(n, 32, rng)[..., None]) * (1 - cover) + colour[:, None, None] * cover
+        image += rng.normal(0, 0.02, image.shape)
+        images[here], masks[here] = np.clip(image * 255, 0, 255).astype(np.uint8), cover[..., 0] > 0.5
     return images, labels, masks
-
-
-def _draw_chunk(labels, rng):
-    n = len(labels)
-    radius = rng.uniform(10, 14, n)
-    centre = rng.uniform(np.minimum(radius, 15.9), np.maximum(32 - radius, 16.1), (2, n))
-    cover = _cover(labels, radius, centre, rng.uniform(0, 2 * np.pi, n), 32)[..., None]
-    ground, colour = _colours(n, rng)
-    texture = _texture(n, 32, rng)
-    image = (ground[:, None, None] + texture[..., None]) * (1 - cover) + colour[:, None, None] * cover
-    image += rng.normal(0, 0.02, image.shape)
-    return np.clip(image * 255, 0, 255).astype(np.uint8), cover[..., 0] > 0.5
 
 
 def _compose(count, objects, side, rng):
@@ -67,8 +62,7 @@ def _compose(count, objects, side, rng):
         for _ in range(objects):
             labels, radius = rng.integers(len(SHAPES), size=n), rng.uniform(side / 6, side / 4.2, n)
             cover = _cover(labels, radius, rng.uniform(radius, side - radius, (2, n)), rng.uniform(0, 2 * np.pi, n), side)
-            colour = _unlike(ground, rng)
-            image = image * (1 - cover[..., None]) + colour[:, None, None] * cover[..., None]
+            image = image * (1 - cover[..., None]) + _unlike(ground, rng)[:, None, None] * cover[..., None]
             classes[here] = np.where(cover > 0.5, labels[:, None, None] + 1, classes[here])
         image += rng.normal(0, 0.02, image.shape)
         images[here] = np.clip(image * 255, 0, 255).astype(np.uint8)
