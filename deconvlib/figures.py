@@ -136,6 +136,12 @@ def one(height):
     return fig, fig.subplots()
 
 
+def panels(count, height, sharey=True):
+    """A figure, inches high, and its axes side by side."""
+    fig = figure(height)
+    return fig, fig.subplots(1, count, sharey=sharey, squeeze=False)[0]
+
+
 def grid(rows, columns, row_height):
     fig = figure(rows * row_height)
     axs = fig.subplots(rows, columns, squeeze=False)

@@ -12,17 +12,23 @@ if TYPE_CHECKING:
 
     from deconvlib.data.dataset import Dataset
 
+VALUES = np.arange(256) / 255  # of pixels
+
 
 def channel_statistics(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(mean, standard deviation) of each channel, in [0, 1]. images: uint8 (n, height, width, channels)."""
+    shares = _shares(images)
+    mean = shares @ VALUES
+    return mean, np.sqrt((shares * (VALUES - mean[:, None]) ** 2).sum(axis=1))
+
+
+def _shares(images):
+    """The share of each pixel value in each channel: (channels, 256)."""
     counts = np.zeros((images.shape[-1], 256), np.int64)
     for start in range(0, len(images), 1000):  # bincount widens what it counts to 8 bytes
         for channel, count in enumerate(counts):
             count += np.bincount(images[start : start + 1000, ..., channel].ravel(), minlength=256)
-    values = np.arange(256) / 255
-    mean = np.array([np.average(values, weights=count) for count in counts])
-    variance = [np.average((values - m) ** 2, weights=count) for count, m in zip(counts, mean, strict=True)]
-    return mean, np.sqrt(variance)
+    return counts / counts.sum(axis=1, keepdims=True)
 
 
 def near_duplicates(dataset: "Dataset", threshold: float = 0.96) -> "pd.DataFrame":
@@ -64,13 +70,10 @@ def _thumbnails(images):
 def class_sheet(images, labels, class_names, per_class=10, seed=0):
     """A row of random examples for each class."""
     images, rng = figures.pixels(images), np.random.default_rng(seed)
-    blocks = []
-    for label in range(len(class_names)):
+    sheet = np.ones((len(class_names), per_class, *images.shape[1:]), images.dtype)
+    for label, row in enumerate(sheet):
         members = rng.permutation(np.flatnonzero(labels == label))[:per_class]
-        row = np.ones((per_class, *images.shape[1:]), images.dtype)
         row[: len(members)] = images[members]
-        blocks.append(row)
-    sheet = np.stack(blocks)
     height, width = images.shape[1:3]
     # smaller than the text: a sheet of photographs at full width is a megabyte
     fig = figures.figure(0.62 * figures.WIDTH * len(class_names) * height / (per_class * width), 0.7 * figures.WIDTH)
@@ -85,8 +88,7 @@ def class_sheet(images, labels, class_names, per_class=10, seed=0):
 
 def class_sizes(sizes, class_names):
     """Bars of class sizes. sizes: {name of the set: counts (classes,)}; one panel a set."""
-    fig = figures.figure(0.22 * len(class_names) + 0.8)
-    axs = fig.subplots(1, len(sizes), sharey=True, squeeze=False)[0]
+    fig, axs = figures.panels(len(sizes), 0.22 * len(class_names) + 0.8)
     for ax, (name, counts) in zip(axs, sizes.items(), strict=True):
         bars = ax.barh(class_names, counts)
         ax.bar_label(bars, padding=2, fontsize=7)
@@ -99,16 +101,11 @@ def class_sizes(sizes, class_names):
 
 def channel_histograms(images):
     """How often each pixel value occurs in each channel. images: uint8."""
-    channels = images.shape[-1]
-    fig = figures.figure(2.2)
-    axs = fig.subplots(1, channels, sharey=True, squeeze=False)[0]
-    names, colours = (("red", "green", "blue"), ("C1", "C2", "C0")) if channels == 3 else (("grey",), ("0.3",))
-    for ax, name, colour, channel in zip(axs, names, colours, range(channels), strict=True):
-        counts = np.bincount(images[..., channel].ravel(), minlength=256)
-        values, share = np.arange(256) / 255, counts / counts.sum()
-        mean = values @ share
-        std = np.sqrt((values - mean) ** 2 @ share)
-        ax.fill_between(values, 100 * share, color=colour, alpha=0.7, linewidth=0)
+    fig, axs = figures.panels(images.shape[-1], 2.2)
+    colours = {"red": "C1", "green": "C2", "blue": "C0"} if len(axs) == 3 else {"grey": "0.3"}
+    statistics = zip(_shares(images), *channel_statistics(images), strict=True)
+    for ax, (name, colour), (shares, mean, std) in zip(axs, colours.items(), statistics, strict=True):
+        ax.fill_between(VALUES, 100 * shares, color=colour, alpha=0.7, linewidth=0)
         ax.axvline(mean, color="0.2", linewidth=1)
         ax.set(title=f"{name}: mean {mean:.3f}, s.d. {std:.3f}", xlabel="pixel value", xlim=(0, 1))
     axs[0].set_ylabel("share of pixels, %")
@@ -126,6 +123,6 @@ def image_pairs(left, right, titles, left_name, right_name):
     for column, (one, other, title) in enumerate(zip(figures.pixels(left), figures.pixels(right), titles, strict=True)):
         figures.show(axs[0, column], one, title)
         figures.show(axs[1, column], other)
-    for ax, name in ((axs[0, 0], left_name), (axs[1, 0], right_name)):
-        figures.row_name(ax, name)
+    figures.row_name(axs[0, 0], left_name)
+    figures.row_name(axs[1, 0], right_name)
     return fig
