@@ -55,32 +55,32 @@ def _control(control, label, tooltip):
 class Panel(widgets.VBox):
     """A picture with what is said of it, drawn by one worker thread; `error` is the last exception, or None.
 
-    What is one has `_layout()`, its widgets, and `_draw(wanted)`, which the worker thread calls with what was last given to
-    `_want`; an attribute `draw` tells the place in the notebook.
+    Its kinds have `rows()`, the widgets it consists of, `redraw(wanted)`, which the worker thread calls with what `want` was
+    given last, and an attribute `draw`, by which it is told from other panels.
     """
 
     def __init__(self, controls, first):
         self.controls, self.error, self.figure = controls, None, None
-        self._messages = {name: widgets.HTML() for name in controls}
-        self._picture = widgets.Image(format="png", layout=widgets.Layout(max_width="100%", height="auto"))
-        self._below, self._status = widgets.HTML(), widgets.HTML()
-        self._bar = widgets.FloatProgress(max=1.0, layout=widgets.Layout(width="12em", display="none"))
+        self.messages = {name: widgets.HTML() for name in controls}
+        self.picture = widgets.Image(format="png", layout=widgets.Layout(max_width="100%", height="auto"))
+        self.below, self.status = widgets.HTML(), widgets.HTML()
+        self.bar = widgets.FloatProgress(max=1.0, layout=widgets.Layout(width="12em", display="none"))
         self._wanted, self._busy, self._lock = None, False, threading.Condition()
         # once here, where an error fails the cell: in a callback, papermill would call the run a success
-        self._show(first)
-        super().__init__(self._layout())
+        self.show(first)
+        super().__init__(self.rows())
         self.add_class("deconvlib-panel")
         threading.Thread(target=self._work, daemon=True).start()
         newest[self.draw.__qualname__, *controls] = self
 
-    def _controls_grid(self):
-        boxes = [widgets.VBox([control, self._messages[name]]) for name, control in self.controls.items()]
+    def grid(self):
+        boxes = [widgets.VBox([control, self.messages[name]]) for name, control in self.controls.items()]
         columns = "repeat(auto-fill, minmax(min(20em, 100%), 1fr))"  # as many as the page is wide enough for
         return widgets.GridBox(boxes, layout=widgets.Layout(grid_template_columns=columns, grid_gap="0 1em"))
 
     def _repr_mimebundle_(self, **keywords):
         # for where no widget can be shown: exports, pages on the web
-        return super()._repr_mimebundle_(**keywords) | {"image/png": base64.b64encode(self._picture.value).decode()}
+        return super()._repr_mimebundle_(**keywords) | {"image/png": base64.b64encode(self.picture.value).decode()}
 
     @property
     def values(self):
@@ -92,7 +92,8 @@ class Panel(widgets.VBox):
         with self._lock:
             return self._lock.wait_for(lambda: self._wanted is None and not self._busy, timeout)
 
-    def _want(self, wanted):
+    def want(self, wanted):
+        """Have `redraw(wanted)` called; of several before that only the last counts."""
         with self._lock:
             self._wanted = wanted
             self._lock.notify_all()
@@ -103,30 +104,34 @@ class Panel(widgets.VBox):
                 self._lock.wait_for(lambda: self._wanted is not None)
                 wanted, self._wanted, self._busy = self._wanted, None, True  # of a burst of moves only the last is drawn
             try:
-                self._draw(wanted)
+                self.redraw(wanted)
             except Exception as error:
-                self._fail(error)
+                self.fail(error)
             with self._lock:
                 self._busy = False
                 self._lock.notify_all()
 
-    def _show(self, drawn):
+    def superseded(self):
+        """Whether something newer is wanted than what is being drawn."""
+        return self._wanted is not None
+
+    def show(self, drawn):
+        """Show a figure, or a tuple of one and of tables and texts to stand under it."""
         self.figure, *rest = drawn if isinstance(drawn, tuple) else (drawn,)
         buffer = io.BytesIO()
         self.figure.savefig(buffer, format="png", dpi=DPI)
-        self._picture.value = buffer.getvalue()
-        self._below.value = "".join(
-            _table(part) if hasattr(part, "to_html") else f"<p>{html.escape(part)}</p>" for part in rest
-        )
+        self.picture.value = buffer.getvalue()
+        self.below.value = "".join(_table(part) if hasattr(part, "to_html") else f"<p>{html.escape(part)}</p>" for part in rest)
 
-    def _forget(self):
-        for message in self._messages.values():
+    def forget(self):
+        for message in self.messages.values():
             message.value = ""
 
-    def _fail(self, error, beside=None):
+    def fail(self, error, beside=None):
+        """Keep the error, and show it under the control of that name, or in the panel's last line."""
         self.error = error
         said = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
-        place = self._messages.get(beside, self._status)
+        place = self.messages.get(beside, self.status)
         place.value = f'<span style="color:#b00020; line-height:1.3">{html.escape(said)}</span>'
 
 

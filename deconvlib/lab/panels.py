@@ -70,16 +70,16 @@ class Explorer(Panel):
         values = {name: control.value for name, control in controls.items()}
         begun = time.perf_counter()
         super().__init__(controls, draw(**values))
-        self._status.value = _seconds(begun)
+        self.status.value = _seconds(begun)
         for name, control in controls.items():
             control.observe(lambda _change, name=name: self._note(name), "value")
         if clicked:
-            self._events = Event(source=self._picture, watched_events=["click"])
+            self._events = Event(source=self.picture, watched_events=["click"])
             self._events.on_dom_event(lambda event: self.click(event["dataX"], event["dataY"]))
 
-    def _layout(self):
-        status = widgets.HBox([self._status, self._bar, self._cancel])
-        rows = [self._controls_grid(), self._picture, self._below, status]
+    def rows(self):
+        status = widgets.HBox([self.status, self.bar, self._cancel])
+        rows = [self.grid(), self.picture, self.below, status]
         return [*rows, widgets.HBox(self._buttons), self._text] if self._buttons else rows
 
     def __repr__(self):
@@ -102,44 +102,44 @@ class Explorer(Panel):
 
     def _note(self, name):
         self._moved = name
-        self._want(self.values)
+        self.want(self.values)
 
     def _act(self, action):
         try:
             self._text.value, self._text.layout.display = action(**self.values), None
         except Exception as error:
-            self._fail(error)
+            self.fail(error)
 
-    def _draw(self, values):
+    def redraw(self, values):
         begun, self._cancelled, moved = time.perf_counter(), False, self._moved
         slow = threading.Timer(0.3, self._computing)
         slow.start()
         said = ""
         try:
             with progress.to(self._tell):
-                self._show(self.draw(**values))
+                self.show(self.draw(**values))
             self.error, said = None, _seconds(begun)
-            self._forget()
+            self.forget()
         except _Vain:
             said = "cancelled" if self._cancelled else ""
         except Exception as error:
-            self._forget()
-            self._fail(error, moved)
+            self.forget()
+            self.fail(error, moved)
         slow.cancel()
         slow.join()
-        self._bar.layout.display = self._cancel.layout.display = "none"
-        self._status.value = said
+        self.bar.layout.display = self._cancel.layout.display = "none"
+        self.status.value = said
 
     def _computing(self):
-        self._status.value = "computing …"
+        self.status.value = "computing …"
         self._cancel.layout.display = None
 
     def _tell(self, what, done, total):
-        if self._cancelled or self._wanted is not None:
+        if self._cancelled or self.superseded():
             raise _Vain
         if self._cancel.layout.display is None:
-            self._status.value = f"{what} …"
-            self._bar.value, self._bar.layout.display = done / (total or 1), None if total else "none"
+            self.status.value = f"{what} …"
+            self.bar.value, self.bar.layout.display = done / (total or 1), None if total else "none"
 
 
 class _Vain(Exception):

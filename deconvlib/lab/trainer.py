@@ -35,11 +35,11 @@ class Trainer(Panel):
         )  # fmt: skip
         super().__init__(controls, draw(histories, None))
         self._first = self.values
-        self._shown.observe(lambda _change: self._want(True), "value")
+        self._shown.observe(lambda _change: self.want(True), "value")
 
-    def _layout(self):
-        row = widgets.HBox([*self._buttons.values(), self._bar, self._status], layout=widgets.Layout(flex_flow="row wrap"))
-        return [self._controls_grid(), row, self._picture, widgets.Label("Runs to compare"), self._shown]
+    def rows(self):
+        row = widgets.HBox([*self._buttons.values(), self.bar, self.status], layout=widgets.Layout(flex_flow="row wrap"))
+        return [self.grid(), row, self.picture, widgets.Label("Runs to compare"), self._shown]
 
     def __repr__(self):
         return f"train({', '.join(self.controls)})"
@@ -47,14 +47,14 @@ class Trainer(Panel):
     def start(self):
         """Train with the values of the controls, in the background. While a training is at work it says so, and no more."""
         if not _training.acquire(blocking=False):
-            self._status.value = "A training is at work in this kernel: stop it first."
+            self.status.value = "A training is at work in this kernel: stop it first."
             return
         self.runs, values = self.runs + 1, self.values
         first, now = (({name: _said(value) for name, value in some.items()}) for some in (self._first, values))
         changed = ", ".join(f"{name} {said}" for name, said in now.items() if said != first[name])
         name = f"run {self.runs}" + (f": {changed}" if changed else "")
         self._watch = Watch(self._say, functools.partial(self._put, name), self._examine)
-        self.error, self._status.value = None, "building the network …"
+        self.error, self.status.value = None, "building the network …"
         self._at_work(True)
         self._thread = threading.Thread(target=self._run, args=(self._watch, name, values), daemon=True)
         self._thread.start()
@@ -79,22 +79,22 @@ class Trainer(Panel):
         for label, button in self._buttons.items():
             button.disabled = working == (label == "Start")
         self._buttons["Pause"].description = "Pause"
-        self._bar.value, self._bar.layout.display = 0.0, None if working else "none"
+        self.bar.value, self.bar.layout.display = 0.0, None if working else "none"
 
     def _run(self, watch, name, values):
         try:
             self.model, history = self.fit(watch, **values)
             self._put(name, history)
-            self._status.value = f"{'stopped' if watch.stopped else 'done'} after {watch.spent():.0f} s"
+            self.status.value = f"{'stopped' if watch.stopped else 'done'} after {watch.spent():.0f} s"
         except Exception as error:
-            self._fail(error)
+            self.fail(error)
         self._at_work(False)
         _training.release()
 
     def _say(self, text, share=None):
-        self._status.value = text
+        self.status.value = text
         if share is not None:
-            self._bar.value = share
+            self.bar.value = share
 
     def _examine(self, model):
         if self.examine:
@@ -104,12 +104,12 @@ class Trainer(Panel):
         self.histories[name] = history
         if name not in self._shown.options:
             self._shown.options, self._shown.value = list(self.histories), (*self._shown.value, name)
-        self._want(True)
+        self.want(True)
 
-    def _draw(self, _wanted):
+    def redraw(self, _wanted):
         every = dict(self.histories)  # a copy: the training puts its rows there meanwhile
         chosen = {name: history for name, history in every.items() if name in self._shown.value}
-        self._show(self.draw(chosen, self.examined))
+        self.show(self.draw(chosen, self.examined))
 
 
 class Watch(keras.callbacks.Callback):

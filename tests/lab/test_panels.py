@@ -30,23 +30,23 @@ def test_a_move_draws_anew():
         return figure(str(values["channel"]))
 
     panel = panels.explore(draw, layer=["conv1", "conv2"], channel=(0, 7), rate=(0.0, 1.0, 0.1), flip=True, name="x")
-    first = bytes(panel._picture.value)
+    first = bytes(panel.picture.value)
     assert first.startswith(b"\x89PNG")
     assert seen == [{"layer": "conv1", "channel": 0, "rate": 0.0, "flip": True, "name": "x"}]
     panel.controls["channel"].value = 3
-    assert panel.wait() and seen[-1]["channel"] == 3 and bytes(panel._picture.value) != first
-    assert "drawn in" in panel._status.value and "ms" in panel._status.value
+    assert panel.wait() and seen[-1]["channel"] == 3 and bytes(panel.picture.value) != first
+    assert "drawn in" in panel.status.value and "ms" in panel.status.value
 
 
 def test_tables_and_texts_stand_under_the_figure_escaped():
     panel = panels.explore(lambda n: (figure(), "a < b", pd.DataFrame({"layer": ["conv1"]})), n=(0, 3))
-    assert "a &lt; b" in panel._below.value and "conv1" in panel._below.value
+    assert "a &lt; b" in panel.below.value and "conv1" in panel.below.value
 
 
 def test_where_no_widget_can_be_shown_the_picture_is():
     panel = panels.explore(lambda rank: figure(), rank=(0, 3))
     shown = panel._repr_mimebundle_()
-    assert base64.b64decode(shown["image/png"]) == bytes(panel._picture.value)
+    assert base64.b64decode(shown["image/png"]) == bytes(panel.picture.value)
     assert shown["text/plain"] == "explore(rank)" and any("widget-view" in name for name in shown)
 
 
@@ -69,9 +69,9 @@ def test_a_later_error_stands_escaped_at_the_control_that_was_moved_and_the_pane
     panel = fails_at(1, ValueError("<b>no rank 1</b>"))
     panel.controls["rank"].value = 1
     assert panel.wait() and isinstance(panel.error, ValueError)
-    assert "&lt;b&gt;no rank 1" in panel._messages["rank"].value and not panel._messages["other"].value
+    assert "&lt;b&gt;no rank 1" in panel.messages["rank"].value and not panel.messages["other"].value
     panel.controls["rank"].value = 2
-    assert panel.wait() and panel.error is None and panel._messages["rank"].value == ""
+    assert panel.wait() and panel.error is None and panel.messages["rank"].value == ""
 
 
 def test_no_run_succeeds_with_a_panel_that_shows_an_error():
@@ -128,12 +128,12 @@ def test_a_newer_move_ends_a_computation_that_nobody_waits_for():
 def test_a_computation_can_be_cancelled_and_its_picture_stays():
     steps = []
     panel = stepping(steps, lambda: panel._cancel.click())
-    before = bytes(panel._picture.value)
+    before = bytes(panel.picture.value)
     panel.controls["rank"].value = 1
     assert panel.wait() and len([rank for rank, _ in steps if rank == 1]) == 3
-    assert panel._status.value == "cancelled" and bytes(panel._picture.value) == before and panel.error is None
+    assert panel.status.value == "cancelled" and bytes(panel.picture.value) == before and panel.error is None
     panel.controls["rank"].value = 2
-    assert panel.wait() and bytes(panel._picture.value) != before
+    assert panel.wait() and bytes(panel.picture.value) != before
 
 
 def test_a_long_computation_shows_how_far_it_is():
@@ -143,13 +143,13 @@ def test_a_long_computation_shows_how_far_it_is():
         for _ in progress.steps(range(2), "counting"):
             if rank:
                 threading.Event().wait(0.5)
-                shown.append((panel._status.value, panel._bar.value, panel._cancel.layout.display))
+                shown.append((panel.status.value, panel.bar.value, panel._cancel.layout.display))
         return figure()
 
     panel = panels.explore(draw, rank=(0, 1))
     panel.controls["rank"].value = 1
     assert panel.wait()
-    assert shown[1] == ("counting …", 0.5, None) and panel._bar.layout.display == "none"
+    assert shown[1] == ("counting …", 0.5, None) and panel.bar.layout.display == "none"
 
 
 def test_a_click_is_told_in_the_coordinates_of_its_axes():
@@ -184,7 +184,7 @@ def test_an_action_shows_its_text_or_its_error():
     text.click()
     assert panel._text.value == "rank = 2" and panel._text.layout.display != "none"
     fail.click()
-    assert isinstance(panel.error, ZeroDivisionError) and "division" in panel._status.value
+    assert isinstance(panel.error, ZeroDivisionError) and "division" in panel.status.value
 
 
 def test_a_thousand_moves_keep_no_memory():

@@ -47,7 +47,7 @@ def test_start_trains_in_the_background_and_keeps_model_and_history():
     assert panel._buttons["Start"].disabled and not panel._buttons["Stop"].disabled
     assert panel.wait()
     assert panel.model.count_params() == 34 and list(panel.histories) == ["run 1: epochs 3"]
-    assert len(panel.histories["run 1: epochs 3"]) == 3 and "done after" in panel._status.value
+    assert len(panel.histories["run 1: epochs 3"]) == 3 and "done after" in panel.status.value
     assert drawn[-1] == (["run 1: epochs 3"], 34)
     assert not panel._buttons["Start"].disabled and panel._buttons["Stop"].disabled
 
@@ -56,16 +56,16 @@ def test_pause_waits_and_stop_keeps_the_weights():
     panel, _ = trainer()
     panel.controls["epochs"].value = 10_000
     panel.start()
-    assert wait_for(lambda: "left" in panel._status.value)
+    assert wait_for(lambda: "left" in panel.status.value)
     panel._buttons["Pause"].click()
-    assert wait_for(lambda: "paused" in panel._status.value) and panel._buttons["Pause"].description == "Go on"
-    share = panel._bar.value
+    assert wait_for(lambda: "paused" in panel.status.value) and panel._buttons["Pause"].description == "Go on"
+    share = panel.bar.value
     threading.Event().wait(0.5)
-    assert panel._bar.value == share
+    assert panel.bar.value == share
     panel._buttons["Pause"].click()
-    assert wait_for(lambda: panel._bar.value > share)
+    assert wait_for(lambda: panel.bar.value > share)
     panel._buttons["Stop"].click()
-    assert panel.wait() and "stopped" in panel._status.value
+    assert panel.wait() and "stopped" in panel.status.value
     (history,) = panel.histories.values()
     assert 1 <= len(history) < 10_000 and panel.model is not None and panel.error is None
 
@@ -76,7 +76,7 @@ def test_two_starts_do_not_run_two_trainings():
     panel.controls["epochs"].value = 10_000
     panel.start()
     other.start()
-    assert "stop it first" in other._status.value and other.runs == 0
+    assert "stop it first" in other.status.value and other.runs == 0
     panel.stop()
     assert panel.wait()
     other.start()
@@ -103,7 +103,7 @@ def test_a_training_that_fails_says_so_and_the_next_one_runs():
     panel.start()
     with pytest.raises(ZeroDivisionError):
         panels.check()
-    assert "division by zero" in panel._status.value and isinstance(panel.error, ZeroDivisionError)
+    assert "division by zero" in panel.status.value and isinstance(panel.error, ZeroDivisionError)
     panel.fit = good
     panel.start()
     assert panel.wait() and panel.error is None
