@@ -45,6 +45,13 @@ def _compiled(model, layers, reduce, image_shape):
     return backend.compiled(forward, model, image_shape)
 
 
+def over(model: keras.Model, layers: list[str], reduce, images: np.ndarray, what: str) -> list[np.ndarray]:
+    """The arrays of `reduce`, as for `reader`, of all images together; `what` names the progress."""
+    read = reader(model, layers, reduce, images.shape[1:])
+    found = [read(batch) for _, batch in batches(model, images, what)]
+    return [np.concatenate(parts) for parts in zip(*found, strict=True)]
+
+
 def maps(outputs):
     """The outputs as they are: for `reader`."""
     return outputs

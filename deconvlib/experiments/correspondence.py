@@ -37,18 +37,12 @@ def measure(
     if len(floats) < 2:
         raise ValueError(f"correspondence compares pairs of images; {len(floats)} image has none")
     gray = occlusion.gray(model, floats)
-    read = activations.reader(model, layers, activations.vectors, floats.shape[1:])
-    size = activations.batch_size(model, floats.shape[1:])
-
-    def outputs(pixels):
-        some = [read(pixels[start : start + size]) for start in range(0, len(pixels), size)]
-        return [np.concatenate(arrays) for arrays in zip(*some, strict=True)]
-
-    whole = outputs(floats)
+    whole = activations.over(model, layers, activations.vectors, floats, "correspondence")
 
     def distances(masks):
         """[Hamming distances of every pair] for each layer."""
-        without = outputs(np.where(masks[..., None], gray, floats))
+        hidden = np.where(masks[..., None], gray, floats)
+        without = activations.over(model, layers, activations.vectors, hidden, "correspondence")
         return [pdist(_signs(x, y), "hamming") for x, y in zip(whole, without, strict=True)]
 
     masks = {name: _masks(name, part, floats.shape[:3]) for name, part in parts.items()}
@@ -80,9 +74,8 @@ def _masks(name, part, shape):
             raise ValueError(f"part {name!r} of image {number}, {box}, reaches out of images of {shape[1:]}")
         part = (top <= row) & (row < bottom) & (left <= column) & (column < right)
     if part.shape != shape or part.dtype != bool:
-        raise ValueError(
-            f"part {name!r} must be booleans {shape} or integers {(shape[0], 4)}, not {part.dtype} of shape {part.shape}"
-        )
+        wanted = f"booleans {shape} or integers {(shape[0], 4)}"
+        raise ValueError(f"part {name!r} must be {wanted}, not {part.dtype} of shape {part.shape}")
     empty = np.flatnonzero(~part.any(axis=(1, 2)))
     if len(empty):
         raise ValueError(f"part {name!r} is empty in image {empty[0]}; leave that image out")
@@ -101,10 +94,7 @@ def _moved(masks, rng):
 
 
 def figure(table):
-    """Δ of each part by layer (filled), and of the same part moved at random (hollow); bars: s.d. over pairs.
-
-    table: from `measure`.
-    """
+    """Δ of each part by layer (filled), and of the same part moved at random (hollow); bars: s.d. over pairs."""
     layers, parts = table["layer"].unique(), table["part"].unique()
     fig, ax = figures.one(0.3 * len(layers) * max(len(parts), 2) + 0.9)
     for index, part in enumerate(parts):

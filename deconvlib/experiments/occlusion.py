@@ -62,8 +62,7 @@ def measure(
     with its border. fill: "gray", the middle of the range of pixels; "mean", each image's mean colour; "blur", the image
     itself under a Gaussian of s.d. size / 2, which hides the detail and leaves the colours.
 
-    Memory: one batch of images, and the answers. Shows its progress after two seconds. Raises ValueError for an unknown
-    layer, channel or fill, a square that does not fit, and labels that are not the model's.
+    Raises ValueError for an unknown layer, channel or fill, a square that does not fit, and labels that are not the model's.
     """
     floats, labels = inputs.as_input(model, images), checks.labels(model, labels, len(images))
     checks.known("fill", fill, FILLS)
@@ -71,11 +70,9 @@ def measure(
     available = graph.find(model, layer).node.outputs[0].shape[-1]
     if channels is not None and (not len(channels) or not set(channels) <= set(range(available))):
         raise ValueError(f"channels {list(channels)} are not all in layer {layer!r}; its channels are 0 to {available - 1}")
-    read = activations.reader(model, [layer, graph.steps(model)[-1].name], _sums, floats.shape[1:])
-    batch = activations.batch_size(model, floats.shape[1:])
-
-    whole = [read(floats[start : start + batch]) for start in range(0, len(floats), batch)]
-    sums, probabilities = (np.concatenate(parts) for parts in zip(*whole, strict=True))
+    layers = [layer, graph.steps(model)[-1].name]
+    read, batch = activations.reader(model, layers, _sums, floats.shape[1:]), activations.batch_size(model, floats.shape[1:])
+    sums, probabilities = activations.over(model, layers, _sums, floats, "occlusion")
     check_probabilities(model, probabilities)
     channel = sums.argmax(axis=1)[:, None] if channels is None else np.tile(channels, (len(floats), 1))
     shape = (len(floats), len(rows), len(columns))
@@ -107,29 +104,24 @@ def agreement(model: keras.Model, images: np.ndarray, occluded: Occlusion) -> pd
     are correlations (Pearson's, Spearman's), over the places of the square: of the fall of the map's sum with the energy
     of the picture within the square. They are NaN where either is constant, as for a map of zeros.
     picture: the projection of the whole map by each of the rules, and "edges", the gray image under a Sobel filter, a
-    picture that knows nothing of the network.
-
-    images: the ones that `measure` got.
+    picture that knows nothing of the network. images: the ones that `measure` got.
     """
     floats = inputs.as_input(model, images)
     if len(floats) != len(occluded.channel):
         raise ValueError(f"{len(floats)} images, but {len(occluded.channel)} were occluded; give the same images")
     drop = occluded.whole_activation[:, None, None] - occluded.activation
-    edges = _within(saliency.edges(floats.mean(axis=3, keepdims=True)) ** 2, occluded)
-    found = []
+    energies = {picture: np.empty(drop.shape) for picture in (*RULES, "edges")}
+    energies["edges"][:] = _within(saliency.edges(floats.mean(axis=3, keepdims=True)) ** 2, occluded)[..., None]
     for channel in np.unique(occluded.channel):
         numbers, k = np.nonzero(occluded.channel == channel)
-        pictures = {"edges": edges[numbers]}
         for rule in RULES:
             maps = projection.project(model, floats[numbers], occluded.layer, int(channel), rule, whole_map=True)
-            pictures[rule] = _within((maps.astype(float) ** 2).sum(axis=3), occluded)
-        for picture, energies in pictures.items():
-            for image, energy, fall in zip(numbers, energies, drop[numbers, ..., k], strict=True):
-                linear, rank = _correlation(energy.ravel(), fall.ravel())
-                found.append({"image": image, "channel": channel, "picture": picture, "linear": linear, "rank": rank})
-    order = pd.CategoricalDtype([*RULES, "edges"])
-    table = pd.DataFrame(found).astype({"picture": order}).sort_values(["picture", "image", "channel"], ignore_index=True)
-    return table.astype({"picture": str})
+            energies[rule][numbers, ..., k] = _within((maps.astype(float) ** 2).sum(axis=3), occluded)
+    found = []
+    for picture, energy in energies.items():
+        for (image, k), channel in np.ndenumerate(occluded.channel):
+            found.append((image, channel, picture, *_correlation(energy[image, ..., k].ravel(), drop[image, ..., k].ravel())))
+    return pd.DataFrame(found, columns=["image", "channel", "picture", "linear", "rank"])
 
 
 def check_probabilities(model, probabilities):
@@ -219,13 +211,9 @@ def figure(images, occluded, projections, titles, class_names):
 
 
 def agreement_figure(table):
-    """Correlation of each map's fall with its projection's energy, by picture: a dot an image and channel, a bar the mean.
-
-    table: from `agreement`.
-    """
+    """The correlations of `agreement`, by picture: a dot an image and channel, a bar the mean."""
     names = list(table["picture"].unique())
-    fig = figures.figure(0.35 * len(names) + 0.9)
-    axs = fig.subplots(1, 2, sharey=True)
+    fig, axs = figures.panels(2, 0.35 * len(names) + 0.9)
     for ax, measure in zip(axs, ("linear", "rank"), strict=True):
         for place, name in enumerate(names):
             values = table.loc[table["picture"] == name, measure].dropna().to_numpy()

@@ -36,11 +36,7 @@ def measure(model: keras.Model, dataset: Dataset, layers: list[str], dimension: 
     def pooled(outputs):
         return activations.vectors([_cells(output, dimension) for output in outputs])
 
-    read = activations.reader(model, layers, pooled, dataset.image_shape)
-    train, test = (
-        [np.concatenate(arrays) for arrays in zip(*(read(batch) for _, batch in batches), strict=True)]
-        for batches in (activations.batches(model, images, "features") for images in (dataset.x_train, dataset.x_test))
-    )
+    train, test = (activations.over(model, layers, pooled, x, "features") for x in (dataset.x_train, dataset.x_test))
     found = []
     for layer, x, x_test in progress.steps(list(zip(layers, train, test, strict=True)), "probes", "layer"):
         probe = make_pipeline(StandardScaler(), LogisticRegression(C=1 / REGULARIZATION, max_iter=100))
@@ -68,10 +64,7 @@ def _cells(output, dimension):
 
 
 def figure(table):
-    """Accuracy of a linear classifier on each layer's features: test (with its standard error) beside training.
-
-    table: from `measure`.
-    """
+    """Accuracy of a linear classifier on each layer's features: test (with its standard error) beside training."""
     fig, ax = figures.one(2.6)
     place = np.arange(len(table))
     ax.bar(place - 0.19, table["train"], width=0.36, color="0.8", label="training")

@@ -1,6 +1,6 @@
 """Does a projection change when the network forgets what it learned? The cascade of Adebayo et al. 2018, section 3."""
 
-from typing import NamedTuple
+import functools
 
 import numpy as np
 import pandas as pd
@@ -67,15 +67,17 @@ def cascade(
     rules, images = saliency.known_rules(rules), inputs.as_input(model, images)
     if depths < 2:
         raise ValueError(f"depths must be 2 or more, not {depths}: nothing randomized, and everything")
-    probe = _probe(model, layer)
-    units = _strongest(probe, images, layer, channel)
-    trained = {rule: _project(probe, images, units, rule) for rule in rules}
+    probe, names = _probe(model, layer)
+    last = graph.steps(probe)[-1].name
+    units = _strongest(probe, last, images, layer, channel)
+    project = functools.partial(projection.project_units, probe, images, last, units, signal=1.0)
+    trained = {rule: project(rule) for rule in rules}
     patches = trained[rules[0]]
     height, width = patches.pixels.shape[1:3]
     corners = zip(saliency.edges(images), patches.row, patches.column, strict=True)
     outlines = np.stack([whole[row : row + height, column : column + width] for whole, row, column in corners])
 
-    steps = [("none", []), *reversed(_randomizable(probe).items())]
+    steps = [("none", []), *reversed(_randomizable(probe, names).items())]
     measured = set(np.linspace(0, len(steps) - 1, min(depths, len(steps))).round().astype(int).tolist())
     seeds = np.random.default_rng(seed).integers(2**31, size=(len(steps), max(len(part) for _, part in steps))).tolist()
     rows = []
@@ -83,7 +85,7 @@ def cascade(
         for operation, draw in zip(randomized, seeds[depth], strict=False):
             _randomize(operation, draw, name)
         for rule in rules if depth in measured else ():
-            was, now = trained[rule].projections, _project(probe, images, units, rule).projections
+            was, now = trained[rule].projections, project(rule).projections
             maps = saliency.measure(now)
             found = {
                 ("SSIM", "unrandomized"): ssim(maps, saliency.measure(was)),
@@ -124,15 +126,8 @@ def rank_correlation(maps: np.ndarray, others: np.ndarray) -> np.ndarray:
     return np.divide((one * other).sum(axis=1), norm, out=neither.astype(float), where=norm > 0)
 
 
-class _Probe(NamedTuple):
-    """A copy of a model up to one layer, with its weights; nested models are opened."""
-
-    model: keras.Model  # images -> the layer before its own rectifier
-    layer: str  # the last one of the copy
-    names: dict  # {name of a layer in the copy: the user's name for it}
-
-
 def _probe(model, layer):
+    """(a copy of the model up to `layer`, before its own rectifier; {name of a layer in it: the user's name})."""
     known = projection.coverage(model, layer)
     # the unit's own rectifier would stop a signal at a unit that is off
     bare = bool(known["covered"][known["layer"] == layer].any())
@@ -152,16 +147,12 @@ def _probe(model, layer):
     # of a layer that is called twice the first name, as Keras has it
     names = {copies[step.operation].name: step.name for step in reversed(graph.steps(model)) if step.operation in copies}
     names |= {copy.name: layer for copy in last.values()}
-    return _Probe(probe, graph.steps(probe)[-1].name, names)
+    return probe, names
 
 
-def _project(probe, images, units, rule):
-    return projection.project_units(probe.model, images, probe.layer, units, rule, signal=1.0)
-
-
-def _strongest(probe, images, layer, channel):
+def _strongest(probe, last, images, layer, channel):
     """Units of shape (n,): each image's strongest of its channel, before the rectifier."""
-    channels = probe.model.output_shape[-1]
+    channels = probe.output_shape[-1]
     wanted = np.asarray(channel)
     if wanted.shape not in ((), (len(images),)) or not np.issubdtype(wanted.dtype, np.integer):
         raise ValueError(f"channel must be a whole number, or one for each of the {len(images)} images, not {channel!r}")
@@ -169,15 +160,13 @@ def _strongest(probe, images, layer, channel):
     if wrong.size:
         raise ValueError(f"channel {wrong.flat[0]} is not in layer {layer!r}; its channels are 0 to {channels - 1}")
     wanted, numbers = np.broadcast_to(wanted, len(images)), np.arange(len(images))
-    find = activations.reader(probe.model, [probe.layer], activations.peaks, images.shape[1:])
-    batches = activations.batches(probe.model, images, "strongest units")
-    strongest, places = (np.concatenate(parts) for parts in zip(*(find(batch) for _, batch in batches), strict=True))
-    shape = graph.shapes(probe.model, images.shape[1:3])[probe.layer]
+    strongest, places = activations.over(probe, [last], activations.peaks, images, "strongest units")
+    shape = graph.shapes(probe, images.shape[1:3])[last]
     row, column = np.unravel_index(places[numbers, wanted], shape[:2] if len(shape) == 3 else (1, 1))
     return activations.Units(numbers, row, column, wanted, strongest[numbers, wanted])
 
 
-def _randomizable(probe):
+def _randomizable(probe, names):
     """{name of a layer with a kernel: [it, and the normalizations after it]}, in the order of computation."""
     groups = {}
 
@@ -189,12 +178,12 @@ def _randomizable(probe):
         # a Normalization holds statistics of the images; no training changes them
         if weights and not isinstance(operation, keras.layers.Normalization):
             kernel = any(len(weight.shape) > 1 for weight in weights)
-            below = probe.names[operation.name] if kernel or not below else below
+            below = names[operation.name] if kernel or not below else below
             if operation not in groups.setdefault(below, []):
                 groups[below].append(operation)
         return [below] * len(step.node.outputs)
 
-    graph.run(probe.model, [""], follow)
+    graph.run(probe, [""], follow)
     if not groups:
         raise ValueError("there are no weights between the pixels and this layer; nothing to randomize")
     return groups
@@ -228,8 +217,7 @@ def figure(table):
     """
     measures, rules = table["measure"].unique(), table["rule"].unique()
     ticks = table.drop_duplicates("depth")
-    fig = figures.figure(3.0)
-    axs = fig.subplots(1, len(measures), sharey=True, squeeze=False)[0]
+    fig, axs = figures.panels(len(measures), 3.0)
     for ax, measure in zip(axs, measures, strict=True):
         for (rule, reference), rows in table[table["measure"] == measure].groupby(["rule", "reference"], sort=False):
             colour, trained = f"C{list(rules).index(rule)}", reference == "unrandomized"
