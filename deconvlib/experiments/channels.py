@@ -67,19 +67,15 @@ def _table(layer, kernel, peak, count, above, total, products):
     table = pd.DataFrame({"layer": layer, "channel": np.arange(len(dead)), "peak": peak})
     table["firing"], table["dead"] = above / count, dead
     table["rms"], table["loud"] = rms, rms > LOUD * np.median(rms)
-    table["duplicate_of"] = pd.array(np.where(alike.any(axis=1), alike.argmax(axis=1), -1), "Int64")
-    table.loc[table["duplicate_of"] < 0, "duplicate_of"] = pd.NA
-    table["correlation"], table["cosine"] = _largest(correlation), _largest(cosine)
+    table["duplicate_of"] = pd.arrays.IntegerArray(alike.argmax(axis=1), ~alike.any(axis=1))
+    table["correlation"], table["cosine"] = np.fmax.reduce(correlation, axis=1), np.fmax.reduce(cosine, axis=1)
     return table
 
 
 def faults(table: pd.DataFrame) -> pd.DataFrame:
     """Counts for each layer: channels, dead, duplicates, loud. table: from `measure`."""
-    layers = table.assign(duplicate=table["duplicate_of"].notna()).groupby("layer", sort=False)
-    counts = layers.agg(
-        channels=("channel", "size"), dead=("dead", "sum"), duplicates=("duplicate", "sum"), loud=("loud", "sum")
-    )
-    return counts.reset_index()
+    counted = table.assign(channels=1, duplicates=table["duplicate_of"].notna())
+    return counted.groupby("layer", sort=False, as_index=False)[["channels", "dead", "duplicates", "loud"]].sum()
 
 
 def aliasing(model: keras.Model, images: np.ndarray) -> pd.DataFrame:
@@ -95,7 +91,8 @@ def aliasing(model: keras.Model, images: np.ndarray) -> pd.DataFrame:
     the channel with the largest share, and worst_aliased, its share. Left out: layers whose output at stride 1 has less
     than 8 places a side, and all but convolutions and poolings.
     """
-    samplers = {step.name: step for step in graph.steps(model) if _samples(step)}
+    samplers = [step for step in graph.steps(model) if graph.kind(step.operation) in _SAMPLING]
+    samplers = {step.name: step for step in samplers if max(step.operation.strides) > 1}
     every = {name: _at_each_place(model, step) for name, step in samplers.items()}
 
     def forward(images):
@@ -110,20 +107,18 @@ def aliasing(model: keras.Model, images: np.ndarray) -> pd.DataFrame:
         return [found[name] for name in every]
 
     read = backend.compiled(forward, model, images.shape[1:])
-    folded, whole = dict.fromkeys(every, 0.0), dict.fromkeys(every, 0.0)
+    sums = {}
     for _, batch in activations.batches(model, images, "aliasing") if every else ():
         for name, maps in zip(every, read(batch), strict=True):
             if min(maps.shape[1:3]) >= SMALLEST:
                 energy, share = _spectrum(maps, samplers[name].operation.strides)
-                folded[name] += (energy * share[..., None]).sum(axis=(0, 1))
-                whole[name] += energy.sum(axis=(0, 1))
+                parts = [part.sum(axis=(0, 1)) for part in (energy * share[..., None], energy)]
+                sums[name] = sums.get(name, 0) + np.stack(parts)
     found = []
-    for name, step in samplers.items():
-        if np.ndim(whole[name]):
-            share = np.divide(folded[name], whole[name], out=np.zeros(len(whole[name])), where=whole[name] > 0)
-            total = folded[name].sum() / (whole[name].sum() or 1)
-            kind, stride = type(step.operation).__name__, tuple(step.operation.strides)
-            found.append((name, kind, stride, total, int(share.argmax()), share.max()))
+    for name, (folded, whole) in sums.items():
+        operation, share = samplers[name].operation, np.divide(folded, whole, out=np.zeros(len(whole)), where=whole > 0)
+        total = folded.sum() / (whole.sum() or 1)
+        found.append((name, type(operation).__name__, tuple(operation.strides), total, int(share.argmax()), share.max()))
     return pd.DataFrame(found, columns=["layer", "kind", "stride", "aliased", "worst", "worst_aliased"])
 
 
@@ -151,15 +146,6 @@ def _earlier(products, live):
     """Cosines of each channel with the ones before it, (channels, channels); NaN elsewhere, and if either is dead."""
     length = np.sqrt(np.where(live & (np.diag(products) > 0), np.diag(products), np.nan))
     return np.where(np.tri(len(live), k=-1, dtype=bool), products / np.outer(length, length), np.nan)
-
-
-def _largest(cosines):
-    largest = np.where(np.isnan(cosines), -np.inf, cosines).max(axis=1)
-    return np.where(np.isfinite(largest), largest, np.nan)
-
-
-def _samples(step):
-    return graph.kind(step.operation) in _SAMPLING and max(step.operation.strides) > 1
 
 
 def _at_each_place(model, step):
