@@ -53,14 +53,12 @@ class Snapshots(keras.callbacks.Callback):
 class Evolution(NamedTuple):
     """The strongest unit of c channels at e epochs.
 
-    epochs: integers (e,). image: integers (e, c), the number of the image that holds the unit. changed: booleans (e, c),
-    whether that is another image than at the epoch before; False at the first. pixels: what the unit sees of the image,
-    (e, c, height, width, channels), and projections, of the same shape.
+    epochs: integers (e,). image: integers (e, c), the number of the image that holds the unit. pixels: what the unit sees
+    of the image, (e, c, height, width, channels), and projections, of the same shape.
     """
 
     epochs: np.ndarray
     image: np.ndarray
-    changed: np.ndarray
     pixels: np.ndarray
     projections: np.ndarray
 
@@ -76,9 +74,8 @@ def measure(
 
     Raises ValueError for weights of another model, an unknown layer or channel, and as deconvnet.project_units.
     """
-    _check(model, snapshots)
     image, patches = [], []
-    with _kept(model):
+    with _kept(model, snapshots):
         for epoch in progress.steps(sorted(snapshots), f"evolution of {layer}", "epoch"):
             model.set_weights(snapshots[epoch])
             every = activations.strongest(model, images, layer, k=1)[:, 0]
@@ -88,9 +85,8 @@ def measure(
             units = every[list(channels)]
             image.append(units.image)
             patches.append(projection.project_units(model, images, layer, units))
-    changed = np.diff(image, axis=0, prepend=image[:1]) != 0
     pixels, projections = np.stack([p.pixels for p in patches]), np.stack([p.projections for p in patches])
-    return Evolution(np.array(sorted(snapshots)), np.array(image), changed, pixels, projections)
+    return Evolution(np.array(sorted(snapshots)), np.array(image), pixels, projections)
 
 
 class Settling(NamedTuple):
@@ -109,13 +105,12 @@ def settling(model: keras.Model, snapshots: dict[int, list[np.ndarray]], images:
     snapshots limits how exact it is.
 
     images: as for `measure`; some dozens are enough for channels with maps. The model has its own weights again
-    afterwards. Raises ValueError for weights of another model, an or an unknown layer.
+    afterwards. Raises ValueError for weights of another model, or an unknown layer.
     """
-    _check(model, snapshots)
     epochs = sorted(snapshots)
     read = activations.reader(model, layers, activations.maps, images.shape[1:])
     moments = {(layer, epoch): 0.0 for layer in layers for epoch in epochs}
-    with _kept(model):
+    with _kept(model, snapshots):
         for _, batch in activations.batches(model, images, "settling"):
             last = None
             for epoch in reversed(epochs):
@@ -126,10 +121,8 @@ def settling(model: keras.Model, snapshots: dict[int, list[np.ndarray]], images:
                     ones = np.ones_like(x)
                     moments[layer, epoch] += np.stack([part.sum(axis=0) for part in (ones, x, y, x * x, y * y, x * y)])
     table = pd.DataFrame({epoch: [_mean_correlation(*moments[layer, epoch]) for layer in layers] for epoch in epochs}, layers)
-    settled = {}
-    for layer in layers:
-        below = [epoch for epoch in epochs if not table.loc[layer, epoch] >= SETTLED]
-        settled[layer] = epochs[0] if not below else next((e for e in epochs if e > below[-1]), epochs[-1])
+    near = table >= SETTLED
+    settled = {layer: next((e for e in epochs if near.loc[layer, e:].all()), epochs[-1]) for layer in layers}
     return Settling(table.rename_axis(index="layer", columns="epoch"), settled)
 
 
@@ -141,23 +134,19 @@ def _mean_correlation(n, x, y, xx, yy, xy):
     return float(correlation[lives].mean()) if lives.any() else np.nan
 
 
-def _check(model, snapshots):
+@contextmanager
+def _kept(model, snapshots):
+    """The model has its weights again at the end, whatever happens. Raises ValueError for snapshots that it cannot take."""
     if not snapshots:
         raise ValueError("there is no snapshot; train with callbacks=(Snapshots(),) first")
-    shapes = [weight.shape for weight in model.get_weights()]
+    own = model.get_weights()
     for epoch, weights in snapshots.items():
-        if [weight.shape for weight in weights] != shapes:
+        if [weight.shape for weight in weights] != [weight.shape for weight in own]:
             raise ValueError(f"the snapshot of epoch {epoch} has weights of another model than {model.name!r}")
-
-
-@contextmanager
-def _kept(model):
-    """The model has its weights again at the end, whatever happens."""
-    weights = model.get_weights()
     try:
         yield
     finally:
-        model.set_weights(weights)
+        model.set_weights(own)
 
 
 def figure(grown, titles):
@@ -174,7 +163,7 @@ def figure(grown, titles):
     image, gap = figures.mosaic(rows, gap=2), 2
     fig, ax = figures.one(2 * channels * min(0.65, (figures.WIDTH - 1) / count) + 0.7)
     figures.show(ax, image)
-    for epoch, channel in np.argwhere(grown.changed):
+    for epoch, channel in np.argwhere(np.diff(grown.image, axis=0, prepend=grown.image[:1])):
         corner = epoch * (width + gap) - gap / 2 - 0.5, 2 * channel * (height + gap) - gap / 2 - 0.5
         frame = Rectangle(corner, width + gap, 2 * (height + gap), fill=False, edgecolor="C1", linewidth=2)
         frame.set_clip_on(False)  # the last ones reach beyond the image
@@ -188,10 +177,7 @@ def figure(grown, titles):
 
 
 def settling_figure(found):
-    """Correlation of each layer's activations with its last ones, from first layer (dark) to last; a ring where it settles.
-
-    found: from `settling`.
-    """
+    """What `settling` found: correlation by epoch, from first layer (dark) to last, with a ring where each settles."""
     fig, ax = figures.one(2.8)
     correlation, settled = found
     epochs = list(correlation.columns)

@@ -61,7 +61,6 @@ def test_evolution_follows_the_strongest_image(colours):
     found = evolution.measure(model, snapshots, images, "conv1", [0, 1])
     assert found.epochs.tolist() == [0, 1, 5]
     assert found.image.tolist() == [[0, 1], [1, 1], [1, 1]]
-    assert found.changed.tolist() == [[False, False], [True, False], [False, False]]
     np.testing.assert_allclose(found.pixels[:, 0, 0, 0], [[1, 0.2, 0.2], [0.2, 1, 0.2], [0.2, 1, 0.2]])
     # the activation of 0.8 through the filter of the epoch
     np.testing.assert_allclose(found.projections[:2, 0, 0, 0], [[0.8, -0.8, 0], [-0.8, 0.8, 0]], rtol=1e-6)
@@ -118,9 +117,8 @@ def test_an_evolution_has_channels_below_and_epochs_beside_one_another_and_frame
     patches, projections = np.zeros((3, 2, 32, 32, 1)), np.zeros((3, 2, 32, 32, 1))
     patches[1, 0] = 0.25
     projections[2, 1] = 1.0
-    changed = np.zeros((3, 2), bool)
-    changed[2, 1] = True
-    grown = evolution.Evolution([0, 5, 7], np.zeros((3, 2), int), changed, patches, projections)
+    strongest = np.array([[4, 4], [4, 4], [4, 9]])
+    grown = evolution.Evolution([0, 5, 7], strongest, patches, projections)
     fig = drawn(evolution.figure(grown, ["a", "b"]))
     (ax,) = fig.axes
     shown, tile = ax.images[0].get_array(), 32 + 2
