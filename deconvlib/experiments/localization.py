@@ -7,6 +7,8 @@ from scipy import ndimage
 from deconvlib import figures
 from deconvlib.experiments import saliency, statistics
 
+THRESHOLD = 0.4  # of a map's maximum; on `shapes` the best of five, from 0.15 to 0.5, for each of the three rules
+
 
 def pointing_game(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
     """Whether each map's maximum lies in the object: bool (n,). Zhang et al. 2016, without their tolerance of 15 pixels.
@@ -31,20 +33,17 @@ def energy_in_mask(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
     return np.divide(inside, whole, out=np.zeros(len(whole)), where=whole > 0)
 
 
-def boxes(maps: np.ndarray, threshold: float = 0.4) -> np.ndarray:
+def boxes(maps: np.ndarray) -> np.ndarray:
     """A box for each map's object: integers (n, 4), first row, first column, and the row and column after the last.
 
-    Pixels of at least `threshold` times the map's maximum are kept (Zhou et al. 2016), and the box holds their connected
+    Pixels of at least THRESHOLD times the map's maximum are kept (Zhou et al. 2016), and the box holds their connected
     component with the most energy. A gap of up to a quarter of the smaller side still connects two pixels, because
-    projections are fine-grained, and one of their specks is no object. On `shapes` 0.4 was the best threshold of five, from
-    0.15 to 0.5, for each of the three rules. A constant map gives the whole image.
+    projections are fine-grained, and one of their specks is no object. A constant map gives the whole image.
 
-    Raises ValueError for NaN, and for a threshold outside (0, 1].
+    Raises ValueError for NaN.
     """
     maps = np.maximum(saliency.check_maps(maps, np.shape(maps)), 0)
-    if not 0 < threshold <= 1:
-        raise ValueError(f"threshold is a share of the map's maximum in (0, 1], not {threshold}")
-    return np.array([_box(_component(values, values >= threshold * values.max())) for values in maps])
+    return np.array([_box(_component(values, values >= THRESHOLD * values.max())) for values in maps])
 
 
 def box_iou(one: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -104,13 +103,9 @@ def _check_masks(maps, masks):
 
 
 def figure(table):
-    """How well each method's maps lie on the object, one panel a measure: value and 95 % interval.
-
-    table: from `measure`.
-    """
+    """How well each method's maps lie on the object, a table from `measure`: value and 95 % interval, one panel a measure."""
     measures, methods = table["measure"].unique(), table["method"].unique()
-    fig = figures.figure(0.28 * len(methods) + 0.9)
-    axs = fig.subplots(1, len(measures), sharey=True, squeeze=False)[0]
+    fig, axs = figures.panels(len(measures), 0.28 * len(methods) + 0.9)
     for ax, measure in zip(axs, measures, strict=True):
         rows = table[table["measure"] == measure]
         spread = np.clip([rows["value"] - rows["low"], rows["high"] - rows["value"]], 0, None)
