@@ -21,10 +21,8 @@ def of_images(images: np.ndarray, originals: np.ndarray) -> pd.DataFrame:
         raise ValueError("an image holds NaN or infinity")
     images, originals = images.astype(np.float64), originals.astype(np.float64)
     error = np.maximum(np.square(images - originals).mean(axis=(1, 2, 3)), (0.5 / 255) ** 2)
-    alike = [
-        metrics.structural_similarity(one, other, channel_axis=-1, data_range=1)
-        for one, other in zip(images, originals, strict=True)
-    ]
+    pairs = zip(images, originals, strict=True)
+    alike = [metrics.structural_similarity(one, other, channel_axis=-1, data_range=1) for one, other in pairs]
     return pd.DataFrame({"PSNR": -10 * np.log10(error), "SSIM": alike})
 
 
@@ -38,14 +36,13 @@ def frechet_distance(features: np.ndarray, others: np.ndarray) -> float:
     """
     if features.ndim != 2 or features.shape[1:] != others.shape[1:] or min(len(features), len(others)) < 2:
         raise ValueError(f"features of shape {features.shape} and {others.shape} must be (n, size), n two or more")
-    (mean, covariance), (other_mean, other) = (
-        (part.mean(axis=0, dtype=np.float64), np.cov(part, rowvar=False)) for part in (features, others)
-    )
+    mean, other_mean = (part.mean(axis=0, dtype=np.float64) for part in (features, others))
+    covariance, other = (np.atleast_2d(np.cov(part, rowvar=False)) for part in (features, others))
     # the symmetric C₁^½ C₂ C₁^½ has the eigenvalues of C₁ C₂, and no complex root
-    values, vectors = linalg.eigh(np.atleast_2d(covariance))
+    values, vectors = linalg.eigh(covariance)
     root = vectors * np.sqrt(np.maximum(values, 0)) @ vectors.T
-    cross = np.sqrt(np.maximum(linalg.eigvalsh(root @ np.atleast_2d(other) @ root), 0)).sum()
-    return float(np.square(mean - other_mean).sum() + np.trace(np.atleast_2d(covariance + other)) - 2 * cross)
+    cross = np.sqrt(np.maximum(linalg.eigvalsh(root @ other @ root), 0)).sum()
+    return float(np.square(mean - other_mean).sum() + np.trace(covariance + other) - 2 * cross)
 
 
 def intersection_over_union(predicted: np.ndarray, truth: np.ndarray, num_classes: int) -> np.ndarray:

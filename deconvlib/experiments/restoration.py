@@ -4,7 +4,6 @@ Images are float32 (n, height, width, channels) in [0, 1]. "Deconvolution" has a
 image behind a known blur (Wiener 1949, Richardson 1972, Lucy 1974).
 """
 
-import functools
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 from scipy import ndimage
+from scipy.signal import windows
 from skimage import exposure, restoration
 
 from deconvlib import figures, progress
@@ -107,9 +107,8 @@ def _paler(images, strength, rng):
 
 
 def _non_local_means(image, strength, setting):
-    return restoration.denoise_nl_means(
-        image, patch_size=5, patch_distance=6, h=setting * strength, sigma=strength, channel_axis=-1
-    )
+    sizes = {"patch_size": 5, "patch_distance": 6}
+    return restoration.denoise_nl_means(image, **sizes, h=setting * strength, sigma=strength, channel_axis=-1)
 
 
 def _with_border(method):
@@ -118,19 +117,12 @@ def _with_border(method):
     def apply(image, strength, setting):
         border = min(12, *(side - 1 for side in image.shape[:2]))
         wide = np.pad(image, ((border, border), (border, border), (0, 0)), mode="reflect")
-        restored = [method(channel, _point_spread(strength), setting) for channel in np.moveaxis(wide, 2, 0)]
+        window = windows.gaussian(2 * int(4 * strength + 0.5) + 1, strength)  # as wide as SciPy's filter
+        spread = np.outer(window, window) / window.sum() ** 2  # the blur of a single point
+        restored = [method(channel, spread, setting) for channel in np.moveaxis(wide, 2, 0)]
         return np.stack(restored, axis=2)[border:-border, border:-border]
 
     return apply
-
-
-@functools.cache
-def _point_spread(strength):
-    """The blur of a single point."""
-    radius = int(4 * strength + 0.5)
-    point = np.zeros((2 * radius + 1, 2 * radius + 1))
-    point[radius, radius] = 1
-    return ndimage.gaussian_filter(point, strength)
 
 
 def _biharmonic(image, strength, setting):
@@ -152,10 +144,6 @@ def _total_variation(image, strength, setting):
     return restoration.denoise_tv_chambolle(image, setting, channel_axis=-1)
 
 
-def _local_histograms(image, strength, setting):
-    return exposure.equalize_adapthist(image, clip_limit=setting)
-
-
 _NOISE = {"non-local means": (_non_local_means, (0.4, 0.6, 0.8, 1.0))}
 _BLUR = {
     "Wiener": (_with_border(restoration.wiener), (0.001, 0.003, 0.01, 0.03)),
@@ -164,7 +152,7 @@ _BLUR = {
 _JPEG = {"total variation": (_total_variation, (0.01, 0.02, 0.04, 0.08, 0.16))}
 _CONTRAST = {
     "percentiles stretched": (_stretched, (0, 1, 3)),
-    "local histograms": (_local_histograms, (0.003, 0.01, 0.03)),
+    "local histograms": (lambda image, _, limit: exposure.equalize_adapthist(image, clip_limit=limit), (0.003, 0.01, 0.03)),
 }
 DAMAGES = {
     "noise": Damage("standard deviation", 0.1, (0.03, 0.06, 0.1, 0.15, 0.2), _noise, _NOISE),
@@ -181,8 +169,7 @@ def figure(table, label):
 
     A method without a strength, such as none on clean images, is a dashed line.
     """
-    fig = figures.figure(2.8)
-    axs = fig.subplots(1, 2)
+    fig, axs = figures.panels(2, 2.8, sharey=False)
     for ax, measure, unit in zip(axs, ("accuracy", "PSNR"), ("accuracy", "PSNR, dB"), strict=True):
         for index, (method, rows) in enumerate(table.groupby("method", sort=False)):
             if rows["strength"].isna().all():

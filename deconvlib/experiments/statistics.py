@@ -17,13 +17,13 @@ from deconvlib import figures
 COLUMNS = ["regime", "variant", "control", "mean", "control_mean", "pairs", "difference", "low", "high", "p"]
 
 
-def interval(values, level: float = 0.95) -> tuple[float, float]:
-    """(mean, half of its t interval) of independent values; the half of a single value is 0.
+def interval(values) -> tuple[float, float]:
+    """(mean, half of its 95 % t interval) of independent values; the half of a single value is 0.
 
     values: (n, ...); the mean goes over the first axis. Returns two numbers for (n,), else two arrays.
     """
     values = np.asarray(values, float)
-    half = stats.t.ppf((1 + level) / 2, len(values) - 1) * stats.sem(values) if len(values) > 1 else 0 * values[0]
+    half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values) if len(values) > 1 else 0 * values[0]
     return values.mean(axis=0), half
 
 
@@ -57,10 +57,9 @@ def read(path: Path) -> pd.DataFrame:
     rows = []
     for _, run in table.iterrows():
         found = {}
-        for column in table:
+        for column, value in run.items():
             variant, colon, number = column.partition(": ")
-            if colon and not pd.isna(run[column]):
-                value = run[column]
+            if colon and not pd.isna(value):
                 found.setdefault(variant, {})[number] = json.loads(value) if isinstance(value, str) else value
         shared = {"regime": run["regime"], "seed": run["seed"]}
         rows += [shared | {"variant": variant} | numbers for variant, numbers in found.items()]
@@ -79,9 +78,7 @@ def compare(results: pd.DataFrame, measure: str, controls: dict[str, str]) -> pd
     for regime, group in results.groupby("regime", sort=False):
         values = group.pivot(index="seed", columns="variant", values=measure)
         for variant, control in controls.items():
-            if not {variant, control} <= set(values):
-                continue
-            both = values[[variant, control]].dropna().astype(float)
+            both = values.reindex(columns=[variant, control]).dropna().astype(float)
             if both.empty:
                 continue
             apart = (both[variant] - both[control]).to_numpy()
@@ -89,9 +86,8 @@ def compare(results: pd.DataFrame, measure: str, controls: dict[str, str]) -> pd
             if len(apart) > 1 and np.ptp(apart) > 0:
                 _, low, high = mean(apart)
                 p = stats.ttest_1samp(apart, 0).pvalue
-            row = {"regime": regime, "variant": variant, "control": control}
-            row |= {"mean": both[variant].mean(), "control_mean": both[control].mean(), "pairs": len(both)}
-            rows.append(row | {"difference": apart.mean(), "low": low, "high": high, "p": p})
+            means = both[variant].mean(), both[control].mean()
+            rows.append((regime, variant, control, *means, len(both), apart.mean(), low, high, p))
     table = pd.DataFrame(rows, columns=COLUMNS)
     return table.assign(p_holm=_holm(table["p"].to_numpy(float)))
 
