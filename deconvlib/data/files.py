@@ -155,11 +155,8 @@ def stack(folder, files, size, resampling=Image.Resampling.LANCZOS):
             f"images of {folder} differ in size: {one} is {first[0]} × {first[1]}, {other} {second[0]} × {second[1]} pixels; "
             "pass image_size=(height, width)"
         )
-    channels = 3 if any(image.ndim == 3 for image in images) else 1
-    stacked = np.empty((len(images), *images[0].shape[:2], channels), np.uint8)
-    for index, image in enumerate(images):
-        stacked[index] = image if image.ndim == 3 else image[..., None]
-    return stacked
+    shape = (*images[0].shape[:2], 3 if any(image.ndim == 3 for image in images) else 1)
+    return np.stack([np.broadcast_to(np.atleast_3d(image), shape) for image in images])
 
 
 def scale(images, size):

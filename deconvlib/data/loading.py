@@ -187,7 +187,7 @@ def _pixel_classes(path, painted):
     values, numbers = np.unique(painted.reshape(-1, painted.shape[3]), axis=0, return_inverse=True)
     if not 2 <= len(values) <= 256:
         raise ValueError(
-            f"the masks of {path} hold {len(values)} values, not 2 to 256: save them with 8 bits, without blur or JPEG"
+            f"masks of {path} hold {len(values)} values, not 2 to 256: save them with 8 bits, without blur or JPEG"
         )
     names = tuple(str(value[0]) if len(value) == 1 else "#{:02x}{:02x}{:02x}".format(*value) for value in values)
     return numbers.reshape(painted.shape[:3]).astype(np.uint8), names

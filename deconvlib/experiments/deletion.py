@@ -81,8 +81,7 @@ def figure(deletions, insertions):
 
     deletions, insertions: {method: Curve}, from `deletion` and `insertion`.
     """
-    fig = figures.figure(3.4)
-    axs = fig.subplots(1, 2, sharey=True)
+    fig, axs = figures.panels(2, 3.4)
     for ax, named, verb in zip(axs, (deletions, insertions), ("deleted", "inserted"), strict=True):
         for index, (method, curve) in enumerate(named.items()):
             mean, half = statistics.interval(curve.probability)

@@ -83,8 +83,8 @@ def _distances(outputs):
     *outputs, prediction = outputs
     found = []
     for vectors in activations.vectors(outputs):
-        found.append(keras.ops.norm(vectors - vectors[:1], axis=1))
-        found.append(keras.ops.norm(vectors[:1] + keras.ops.zeros_like(vectors), axis=1))
+        changes = vectors - vectors[:1], vectors[:1] + keras.ops.zeros_like(vectors)
+        found += [keras.ops.norm(change, axis=1) for change in changes]
     return [*found, prediction]
 
 

@@ -126,8 +126,7 @@ def costs_figure(table):
     table: rows of `costs` with a column side, pixels.
     """
     titles = {"forward, ratio": "time, forward", "both, ratio": "time, forward and backward", "KiB, ratio": "memory kept"}
-    fig = figures.figure(2.9)
-    axs = fig.subplots(1, 3, sharey=True)
+    fig, axs = figures.panels(3, 2.9)
     for ax, (column, title) in zip(axs, titles.items(), strict=True):
         for index, (name, rows) in enumerate(table.groupby("operator", sort=False)):
             ax.plot(rows["side"], rows[column], "-o", markersize=4, color=f"C{index}", label=name)
