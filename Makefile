@@ -24,11 +24,12 @@ wheel: $(READY)  ## what a user installs: the wheel by itself, then with the not
 test: $(READY)  ## style, unit tests, and every notebook against its stored outputs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/pytest -q -n 2 --dist loadfile
-	TQDM_DISABLE=1 $(BIN)/pytest -q -n 2 --dist loadfile --nbval --nbval-current-env --nbval-cell-timeout=300 notebooks
+	$(BIN)/pytest -q -n 2 --dist loadgroup --nbval --nbval-current-env --nbval-cell-timeout=1800 \
+	  --nbval-kernel-startup-timeout=300 tests notebooks
 
 benchmark: $(READY)-benchmark  ## agreement, time and memory beside the other tools, into reports/benchmarks
 	$(BIN)/pytest -q tests/benchmarks/agreement.py
+	$(BIN)/python tests/benchmarks/host.py
 	$(BIN)/python tests/benchmarks/speed.py
 	$(BIN)/python tests/benchmarks/network_deconvolution.py
 	$(BIN)/python tests/benchmarks/operators.py

@@ -1,12 +1,25 @@
-"""Makes nbval 0.11 do what its documentation says: honour a trailing `;`, and notice a dead kernel at once."""
+"""The two workers of `make test` end together; nbval 0.11 does what its documentation says.
+
+That is to honour a trailing `;`, and to notice a dead kernel at once.
+"""
 
 import os
 import tempfile
 import time
 from queue import Empty
 
+import pytest
+
 # a kernel under test keeps its history (see below), and not in the user's own
 os.environ.setdefault("IPYTHONDIR", tempfile.mkdtemp(prefix="ipython-"))
+
+
+def pytest_collection_modifyitems(items):
+    """A file stays with one worker, but for the browser's tests: the longest ones, of which each takes what worker is free."""
+    for item in items:
+        if item.path.parent.name != "browser":
+            item.add_marker(pytest.mark.xdist_group(item.path.name))
+
 
 try:
     from nbval import kernel
@@ -30,5 +43,10 @@ if kernel:
                 if end is not None and time.monotonic() > end:
                     raise
 
+    def start_new_kernel(start=kernel.start_new_kernel, **settings):
+        # bars of progress appear on a slow machine and not on a fast one
+        return start(env=os.environ | {"TQDM_DISABLE": "1"}, **settings)
+
+    kernel.start_new_kernel = start_new_kernel
     kernel.RunningKernel.execute_cell_input = execute_cell_input
     kernel.RunningKernel.await_reply = await_reply
