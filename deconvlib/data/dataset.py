@@ -26,11 +26,8 @@ class _Images:
             self._check_labels(part, images, labels)
             wrong = np.argwhere((labels < 0) | (labels >= self.num_classes))
             if len(wrong):
-                place = ", ".join(map(str, wrong[0]))
-                raise ValueError(
-                    f"{part} label {place} is {labels[tuple(wrong[0])]}; the {self.num_classes} classes have the numbers 0 to "
-                    f"{self.num_classes - 1}"
-                )
+                place, value, count = ", ".join(map(str, wrong[0])), labels[tuple(wrong[0])], self.num_classes
+                raise ValueError(f"{part} label {place} is {value}; the {count} classes have the numbers 0 to {count - 1}")
         if self.x_train.shape[1:] != self.x_test.shape[1:]:
             raise ValueError(f"training images are {self.x_train.shape[1:]}, test images {self.x_test.shape[1:]}")
 

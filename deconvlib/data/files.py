@@ -25,9 +25,9 @@ class Folder:
     def __init__(self, path):
         self.path, self.below = path, ""
         listed = _in_folder(path) if path.is_dir() else _in_archive(path)
-        hidden = [name for name in listed if any(part.startswith((".", "__MACOSX")) for part in name.split("/"))]
+        shown = [name for name in listed if not any(part.startswith((".", "__MACOSX")) for part in name.split("/"))]
         # {name relative to `below`: name relative to `path`}; the name of a folder ends in /
-        self.names = {name: listed[name] for name in sorted(set(listed) - set(hidden))}
+        self.names = {name: listed[name] for name in sorted(shown)}
 
     def __str__(self):
         return str(self.path / self.below)
@@ -146,15 +146,11 @@ def stack(folder, files, size, resampling=Image.Resampling.LANCZOS):
     with folder.reader() as read, ThreadPoolExecutor() as pool:
         decoded = pool.map(decode, files)
         images = list(progress.steps(decoded, f"decoding {folder.path.name}", "image", len(files)))
-    seen = {}
-    for image, name in zip(images, files, strict=True):
-        seen.setdefault(image.shape[:2], name)
-    if len(seen) > 1:
-        (first, one), (second, other) = list(seen.items())[:2]
-        raise ValueError(
-            f"images of {folder} differ in size: {one} is {first[0]} × {first[1]}, {other} {second[0]} × {second[1]} pixels; "
-            "pass image_size=(height, width)"
-        )
+    sizes = [" × ".join(map(str, image.shape[:2])) for image in images]
+    other = next((index for index, one in enumerate(sizes) if one != sizes[0]), None)
+    if other is not None:
+        differ = f"{files[0]} is {sizes[0]}, {files[other]} {sizes[other]} pixels"
+        raise ValueError(f"images of {folder} differ in size: {differ}; pass image_size=(height, width)")
     shape = (*images[0].shape[:2], 3 if any(image.ndim == 3 for image in images) else 1)
     return np.stack([np.broadcast_to(np.atleast_3d(image), shape) for image in images])
 

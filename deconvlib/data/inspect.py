@@ -6,11 +6,10 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from deconvlib import figures
+from deconvlib.data.dataset import Dataset
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from deconvlib.data.dataset import Dataset
 
 VALUES = np.arange(256) / 255  # of pixels
 
@@ -31,7 +30,7 @@ def _shares(images):
     return counts / counts.sum(axis=1, keepdims=True)
 
 
-def near_duplicates(dataset: "Dataset", threshold: float = 0.96) -> "pd.DataFrame":
+def near_duplicates(dataset: Dataset, threshold: float = 0.96) -> "pd.DataFrame":
     """Each test image's nearest training image, where the two are as good as the same: train, test, similarity.
 
     Similarity is the correlation of their grey thumbnails of about 16 × 16; rows from `threshold` on, most similar first.

@@ -40,9 +40,8 @@ def load(
     it. "shapes" and "digits" need no file. A folder or .zip holds train and test, or the classes themselves; then a fifth
     of each class is split off for testing, by `seed`. An .npz holds x_train, y_train, x_test, y_test, or x and y, and may
     hold class_names. image_size: side, or (height, width), in pixels; images are resized to it, and it must be given if
-    their sizes differ. Images have one channel if all files are grey, else RGB; 16-bit values keep their upper 8.
-
-    Decoded folders and archives are kept in a cache: the folder DECONVLIB_CACHE, or the system's.
+    their sizes differ. Images have one channel if all files are grey, else RGB; 16-bit values keep their upper 8. Decoded
+    folders and archives are kept in a cache: the folder DECONVLIB_CACHE, or the system's.
 
     Raises ValueError for an unknown name, a folder without two classes, images of several sizes, a corrupt image (named);
     FileNotFoundError if there is neither a file nor a download.

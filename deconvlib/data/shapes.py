@@ -27,9 +27,7 @@ def scenes(train: int = 2000, test: int = 400, objects: int = 3, side: int = 48,
     of `seed`. Raises ValueError for numbers below 1, or a side below 16.
     """
     if min(train, test, objects) < 1 or side < 16:
-        raise ValueError(
-            f"{train} and {test} scenes of {objects} objects, {side} pixels wide: numbers from 1, sides from 16 work"
-        )
+        raise ValueError(f"{train} and {test} scenes of {objects} objects, side {side}: numbers from 1, sides from 16 work")
     parts = [_compose(count, objects, side, np.random.default_rng([seed, part, 1])) for part, count in enumerate((train, test))]
     return Scenes("scenes", *parts[0], *parts[1], ("ground", *SHAPES))
 
