@@ -1,6 +1,7 @@
 """Operators that restore resolution: the checkerboards they leave in a map, and their costs."""
 
-import time
+import functools
+import timeit
 
 import numpy as np
 import pandas as pd
@@ -64,15 +65,12 @@ def costs(named: dict, shape: tuple[int, int, int], batch_size: int = 16, repeat
     seconds = np.zeros((repeats + 1, len(timed), 2))
     for repeat, pair in progress.steps(list(np.ndindex(*seconds.shape[:2])), "timing", unit="run"):
         for which, (run, maps) in enumerate(timed[pair]):
-            begun = time.perf_counter()
-            run(maps)
-            seconds[repeat, pair, which] = time.perf_counter() - begun
+            seconds[repeat, pair, which] = timeit.timeit(functools.partial(run, maps), number=1)
     seconds = seconds[1:]  # the first run also prepares the program
     took = np.median(1000 * seconds[..., 0], axis=0).reshape(-1, 2)
     ratio = np.median(seconds[..., 0] / seconds[..., 1], axis=0).reshape(-1, 2)
-    for row, milliseconds, times in zip(rows, took, ratio, strict=True):
-        row |= dict(zip(("forward", "both", "forward, ratio", "both, ratio"), (*milliseconds, *times), strict=True))
-    return pd.DataFrame(rows)
+    times = pd.DataFrame(np.hstack([took, ratio]), columns=["forward", "both", "forward, ratio", "both, ratio"])
+    return pd.DataFrame(rows).join(times)
 
 
 def _alone(layer, shape):

@@ -54,11 +54,8 @@ class Damage:
         """
         method, settings = self.methods[name]
         damaged = self(clean, np.random.default_rng(seed))
-
-        def score(setting):
-            return quality.of_images(_each(method, damaged, self.strength, setting), clean)["PSNR"].mean()
-
-        best = max(settings, key=score)
+        restored = {setting: _each(method, damaged, self.strength, setting) for setting in settings}
+        best = max(settings, key=lambda setting: quality.of_images(restored[setting], clean)["PSNR"].mean())
         return lambda damaged, strength=None: _each(method, damaged, self.strength if strength is None else strength, best)
 
 
@@ -172,12 +169,10 @@ def figure(table, label):
     fig, axs = figures.panels(2, 2.8, sharey=False)
     for ax, measure, unit in zip(axs, ("accuracy", "PSNR"), ("accuracy", "PSNR, dB"), strict=True):
         for index, (method, rows) in enumerate(table.groupby("method", sort=False)):
-            if rows["strength"].isna().all():
-                level = rows[measure].iloc[0]
-                if np.isfinite(level):
-                    ax.axhline(level, linestyle="--", color="0.4", label=method)
-            else:
+            if rows["strength"].notna().any():
                 ax.plot(rows["strength"], rows[measure], "-o", markersize=3, color=f"C{index}", label=method)
+            elif np.isfinite(level := rows[measure].iloc[0]):
+                ax.axhline(level, linestyle="--", color="0.4", label=method)
         ax.set(xlabel=label, ylabel=unit)
     fig.legend(*axs[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
     return fig
