@@ -12,12 +12,7 @@ from deconvlib.experiments import occlusion
 
 
 def measure(
-    model: keras.Model,
-    images: np.ndarray,
-    parts: dict[str, np.ndarray],
-    layers: list[str],
-    draws: int = 10,
-    seed: int = 0,
+    model: keras.Model, images: np.ndarray, parts: dict[str, np.ndarray], layers: list[str], draws: int = 10, seed: int = 0
 ) -> pd.DataFrame:
     """How differently a hidden part changes a layer in different images: Δ, for each part and layer.
 
@@ -67,11 +62,10 @@ def _masks(name, part, shape):
     if part.shape == (shape[0], 4) and np.issubdtype(part.dtype, np.integer):
         row, column = np.arange(shape[1])[None, :, None], np.arange(shape[2])[None, None]
         top, left, bottom, right = part.T[:, :, None, None]
-        inside = (part[:, :2] >= 0).all(axis=1) & (part[:, 2] <= shape[1]) & (part[:, 3] <= shape[2])
-        if not inside.all():
-            number = int(np.flatnonzero(~inside)[0])
-            box = part[number].tolist()
-            raise ValueError(f"part {name!r} of image {number}, {box}, reaches out of images of {shape[1:]}")
+        outside = np.flatnonzero((part[:, :2] < 0).any(axis=1) | (part[:, 2:] > shape[1:]).any(axis=1))
+        if len(outside):
+            box = part[outside[0]].tolist()
+            raise ValueError(f"part {name!r} of image {outside[0]}, {box}, reaches out of images of {shape[1:]}")
         part = (top <= row) & (row < bottom) & (left <= column) & (column < right)
     if part.shape != shape or part.dtype != bool:
         wanted = f"booleans {shape} or integers {(shape[0], 4)}"

@@ -57,9 +57,8 @@ def measure(
             occlusion.check_probabilities(model, probabilities)
             for layer, distance, length in zip(layers, measured[::2], measured[1::2], strict=True):
                 relative = np.divide(distance, length, out=np.full(len(some), np.nan), where=length > 0)
-                for index, (kind, amount) in enumerate(some):
-                    chance = probabilities[index, labels[image]]
-                    found.append((kind, float(amount), image, layer, distance[index], relative[index], chance))
+                numbers = zip(some, distance, relative, probabilities[:, labels[image]], strict=True)
+                found += [(kind, float(amount), image, layer, *others) for (kind, amount), *others in numbers]
     columns = ["transformation", "amount", "image", "layer", "distance", "relative", "probability"]
     return pd.DataFrame(found, columns=columns)
 

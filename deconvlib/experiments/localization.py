@@ -38,9 +38,8 @@ def boxes(maps: np.ndarray) -> np.ndarray:
 
     Pixels of at least THRESHOLD times the map's maximum are kept (Zhou et al. 2016), and the box holds their connected
     component with the most energy. A gap of up to a quarter of the smaller side still connects two pixels, because
-    projections are fine-grained, and one of their specks is no object. A constant map gives the whole image.
-
-    Raises ValueError for NaN.
+    projections are fine-grained, and one of their specks is no object. A constant map gives the whole image. Raises
+    ValueError for NaN.
     """
     maps = np.maximum(saliency.check_maps(maps, np.shape(maps)), 0)
     return np.array([_box(_component(values, values >= THRESHOLD * values.max())) for values in maps])

@@ -152,11 +152,9 @@ def gray(model, floats):
 
 def _hidden(model, floats, fill, size):
     """What a square shows instead of each image, in the shape of the images."""
-    if fill == "gray":
-        return np.broadcast_to(gray(model, floats), floats.shape)
-    if fill == "mean":
-        return np.broadcast_to(floats.mean(axis=(1, 2), keepdims=True), floats.shape)
-    return ndimage.gaussian_filter(floats, (0, size / 2, size / 2, 0), mode="nearest")
+    if fill == "blur":
+        return ndimage.gaussian_filter(floats, (0, size / 2, size / 2, 0), mode="nearest")
+    return np.broadcast_to(gray(model, floats) if fill == "gray" else floats.mean(axis=(1, 2), keepdims=True), floats.shape)
 
 
 def _within(energy, occluded):
@@ -186,14 +184,13 @@ def figure(images, occluded, projections, titles, class_names):
     classes = np.unique(occluded.predicted)
     fig = figures.figure(figures.WIDTH / 5 * count + 0.9)
     axs = fig.subplots(count, 5, squeeze=False)
-    limits = {"vmin": shares.min(), "vmax": shares.max()}
     palette = matplotlib.colormaps["tab20" if len(class_names) > 10 else "tab10"]
     rows, columns = (corner + (occluded.size - 1) / 2 for corner in (occluded.row, occluded.column))
     for index, row in enumerate(axs):
         figures.show(row[0], images[index])
         figures.show(row[1], figures.to_display(projections[index]))
         row[0].add_patch(Rectangle((-0.5, -0.5), occluded.size, occluded.size, fill=False, edgecolor="C1"))
-        maps = [row[2].pcolormesh(columns, rows, shares[index], cmap="viridis", **limits)]
+        maps = [row[2].pcolormesh(columns, rows, shares[index], cmap="viridis", vmin=shares.min(), vmax=shares.max())]
         maps.append(row[3].pcolormesh(columns, rows, occluded.probability[index], cmap="viridis", vmin=0, vmax=1))
         row[4].pcolormesh(columns, rows, palette(occluded.predicted[index] % palette.N))
         for ax in row:

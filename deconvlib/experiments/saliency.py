@@ -54,9 +54,8 @@ def class_projections(
     layer, classes = graph.steps(model)[-1].name, checks.labels(model, classes, len(images))
     nothing = np.zeros(len(images), int)
     units = Units(np.arange(len(images)), nothing, nothing, classes, nothing)
-    return {
-        rule: projection.project_units(model, images, layer, units, rule, signal=1.0).projections for rule in known_rules(rules)
-    }
+    found = {rule: projection.project_units(model, images, layer, units, rule, signal=1.0) for rule in known_rules(rules)}
+    return {rule: patches.projections for rule, patches in found.items()}
 
 
 def known_rules(rules):
