@@ -26,6 +26,17 @@ def positive(what: str, *numbers):
         raise ValueError(f"{what} must be {given} of 1 or more, not {one!r}")
 
 
+def within(what: str, numbers, limit: int, where: str) -> np.ndarray:
+    """`numbers` as an array; ValueError unless all are whole numbers from 0 to below `limit`, of a `what` that is `where`."""
+    numbers = np.asarray(numbers)
+    if not np.issubdtype(numbers.dtype, np.integer):
+        raise ValueError(f"{what} must be whole numbers, not {numbers.dtype}")
+    wrong = numbers[(numbers < 0) | (numbers >= limit)]
+    if wrong.size:
+        raise ValueError(f"{what} {wrong.flat[0]} is not {where}; its {what}s are 0 to {limit - 1}")
+    return numbers
+
+
 def labels(model, labels: np.ndarray, count: int) -> np.ndarray:
     """`labels` as an array; ValueError unless they are `count` integers, one an image, each a class of the classifier."""
     labels, shape = np.asarray(labels), model.output_shape

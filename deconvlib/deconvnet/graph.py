@@ -91,6 +91,18 @@ def _function(model):
     return model
 
 
+def traced(step: Step, arguments, keywords):
+    """(output, carriers, constants): what the step gives, as KerasTensors, for arguments that carry one as their `tensor`.
+
+    carriers: these arguments; constants: the others.
+    """
+    parts = keras.tree.flatten((arguments, keywords))
+    tensors = keras.tree.map_structure(lambda part: getattr(part, "tensor", part), (arguments, keywords))
+    output = step.operation.compute_output_spec(*tensors[0], **tensors[1])
+    carriers = [part for part in parts if hasattr(part, "tensor")]
+    return output, carriers, [part for part in parts if not hasattr(part, "tensor")]
+
+
 def shapes(model: keras.Model, image_size: tuple[int, int], until: str | None = None) -> dict[str, tuple[int, ...]]:
     """{step's name: shape of its output for one image, as the tuple (height, width, channels) or (units,)}.
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from deconvlib import backend, progress
+from deconvlib import backend, checks, progress
 from deconvlib.backend import keras
 from deconvlib.deconvnet import graph, inputs, receptive_field, rules, windows
 from deconvlib.deconvnet.activations import Units
@@ -65,7 +65,7 @@ def project(
     """
     images = inputs.as_input(model, images)
     engine = graph.kept(_Engine, model, layer, rule, switches, tuple(chain_rule), True, images.shape[1:3])
-    engine.check("channel", channel)
+    checks.within("channel", channel, engine.channels, f"in layer {layer!r}")
     program, size = engine.whole
     projections = np.empty_like(images)
     for start in range(0, len(images), size):
@@ -97,9 +97,9 @@ def project_units(
     inputs.check_images(model, images)
     image_size, flat = images.shape[1:3], units.ravel()
     engine = graph.kept(_Engine, model, layer, rule, switches, (), signal is None, image_size)
-    engine.check("image", flat.image, len(images))
+    checks.within("image", flat.image, len(images), "given")
     for what in ("row", "column", "channel"):
-        engine.check(what, getattr(flat, what))
+        checks.within(what, getattr(flat, what), getattr(engine, f"{what}s"), f"in layer {layer!r}")
     where = np.stack([flat.row, flat.column], axis=1).astype(int)
     first = engine.field.first(where)
     corner = np.clip(first, 0, np.subtract(image_size, engine.size))  # a patch at a border is shifted into the image
@@ -204,17 +204,6 @@ class _Engine:
         self.size = tuple(map(min, self.field.size, image_size))  # of a patch
         self.plan = windows.plan(model, layer, image_size) if switches else None
         self._shared = {}
-
-    def check(self, what, values, limit=None):
-        """Raises ValueError where `values` are no whole numbers of that kind, "row" for one, from 0 to below the limit."""
-        limit = getattr(self, f"{what}s") if limit is None else limit
-        values = np.asarray(values)
-        if not np.issubdtype(values.dtype, np.integer):
-            raise ValueError(f"{what} must be whole numbers, not {values.dtype}")
-        wrong = values[(values < 0) | (values >= limit)]
-        if wrong.size:
-            where = "given" if what == "image" else f"in layer {self.layer!r}"
-            raise ValueError(f"{what} {wrong.flat[0]} is not {where}; its {what}s are 0 to {limit - 1}")
 
     def places(self, where):
         """Rows and columns as the programs take them: as they are by `windowed` and `shared`, one-hot by `whole`."""

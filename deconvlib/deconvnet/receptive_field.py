@@ -123,10 +123,7 @@ def _window(span):
 
 def _through(step, *arguments, **keywords):
     """What the operation's output sees, from what its inputs see."""
-    reaches = [part for part in keras.tree.flatten((arguments, keywords)) if isinstance(part, _Reach)]
-    constants = [part for part in keras.tree.flatten((arguments, keywords)) if not isinstance(part, _Reach)]
-    tensors = keras.tree.map_structure(lambda part: getattr(part, "tensor", part), (arguments, keywords))
-    output = step.operation.compute_output_spec(*tensors[0], **tensors[1])
+    output, reaches, constants = graph.traced(step, arguments, keywords)
     known, seen = all(reach.known for reach in reaches), None
     try:
         moves = spans(step.operation, reaches[0].tensor.shape, constants)

@@ -7,6 +7,7 @@ the way is no larger than needed: a unit of VGG16's block3_conv3 sees 40 × 40 p
 the value, and the gradients, that it has in the whole image.
 """
 
+import contextlib
 from typing import NamedTuple
 
 import numpy as np
@@ -41,10 +42,10 @@ class Plan(NamedTuple):
 
 
 class _Map:
-    """A map of the network: its step, shape, sources, and what its units see of these. None: no step, the pixels."""
+    """A map of the network: its step, tensor, sources, and what its units see of these. None: no step, the pixels."""
 
-    def __init__(self, step, shape, sources=(), spans=None):
-        self.step, self.shape, self.sources, self.spans = step, shape, sources, spans
+    def __init__(self, step, tensor, sources=(), spans=None):
+        self.step, self.tensor, self.shape, self.sources, self.spans = step, tensor, tensor.shape, sources, spans
 
 
 def plan(model: keras.Model, layer: str, image_size: tuple[int, int]) -> Plan | None:
@@ -56,24 +57,16 @@ def plan(model: keras.Model, layer: str, image_size: tuple[int, int]) -> Plan | 
     maps = []
 
     def note(step, *arguments, **keywords):
-        flat = keras.tree.flatten((arguments, keywords))
-        sources = [part for part in flat if isinstance(part, _Map)]
-        tensors = keras.tree.map_structure(
-            lambda part: keras.KerasTensor(part.shape) if isinstance(part, _Map) else part, (arguments, keywords)
-        )
-        output = step.operation.compute_output_spec(*tensors[0], **tensors[1])
+        output, sources, constants = graph.traced(step, arguments, keywords)
         spans = None
         if len({source.shape[1:3] for source in sources}) == 1:
-            constants = [part for part in flat if not isinstance(part, _Map)]
-            try:
+            with contextlib.suppress(receptive_field.UnknownReach):
                 spans = receptive_field.spans(step.operation, sources[0].shape, constants)
-            except receptive_field.UnknownReach:
-                spans = None
-        outputs = keras.tree.map_structure(lambda tensor: _Map(step, tensor.shape, sources, spans), output)
+        outputs = keras.tree.map_structure(lambda tensor: _Map(step, tensor, sources, spans), output)
         maps.extend(keras.tree.flatten(outputs))
         return outputs
 
-    pixels = _Map(None, (1, *image_size, model.inputs[0].shape[-1]))
+    pixels = _Map(None, keras.KerasTensor((1, *image_size, model.inputs[0].shape[-1])))
     target = graph.run(model, [pixels], note, until=layer)
     needed, reads = {target: (receptive_field.ITSELF, receptive_field.ITSELF)}, {}
     for map_ in reversed(maps):

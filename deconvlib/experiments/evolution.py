@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.patches import Rectangle
 
-from deconvlib import figures, progress
+from deconvlib import checks, figures, progress
 from deconvlib.backend import keras
 from deconvlib.deconvnet import activations, projection
 
@@ -79,10 +79,7 @@ def measure(
         for epoch in progress.steps(sorted(snapshots), f"evolution of {layer}", "epoch"):
             model.set_weights(snapshots[epoch])
             every = activations.strongest(model, images, layer, k=1)[:, 0]
-            wrong = [channel for channel in channels if not 0 <= channel < len(every.image)]
-            if wrong:
-                raise ValueError(f"channel {wrong[0]} is not in layer {layer!r}; its channels are 0 to {len(every.image) - 1}")
-            units = every[list(channels)]
+            units = every[checks.within("channel", channels, len(every.image), f"in layer {layer!r}")]
             image.append(units.image)
             patches.append(projection.project_units(model, images, layer, units))
     pixels, projections = np.stack([p.pixels for p in patches]), np.stack([p.projections for p in patches])

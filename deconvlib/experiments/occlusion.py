@@ -68,8 +68,9 @@ def measure(
     checks.known("fill", fill, FILLS)
     rows, columns = (_places(length, size, stride, floats.shape[1:3]) for length in floats.shape[1:3])
     available = graph.find(model, layer).node.outputs[0].shape[-1]
-    if channels is not None and (not len(channels) or not set(channels) <= set(range(available))):
-        raise ValueError(f"channels {list(channels)} are not all in layer {layer!r}; its channels are 0 to {available - 1}")
+    if channels is not None:
+        checks.positive("number of channels", len(channels))
+        checks.within("channel", channels, available, f"in layer {layer!r}")
     layers = [layer, graph.steps(model)[-1].name]
     read, batch = activations.reader(model, layers, _sums, floats.shape[1:]), activations.batch_size(model, floats.shape[1:])
     sums, probabilities = activations.over(model, layers, _sums, floats, "occlusion")

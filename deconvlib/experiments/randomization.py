@@ -8,7 +8,7 @@ from matplotlib.lines import Line2D
 from scipy import stats
 from skimage.metrics import structural_similarity
 
-from deconvlib import figures
+from deconvlib import checks, figures
 from deconvlib.backend import keras
 from deconvlib.deconvnet import activations, graph, inputs, projection
 from deconvlib.deconvnet.rules import RULES
@@ -156,9 +156,7 @@ def _strongest(probe, last, images, layer, channel):
     wanted = np.asarray(channel)
     if wanted.shape not in ((), (len(images),)) or not np.issubdtype(wanted.dtype, np.integer):
         raise ValueError(f"channel must be a whole number, or one for each of the {len(images)} images, not {channel!r}")
-    wrong = wanted[(wanted < 0) | (wanted >= channels)]
-    if wrong.size:
-        raise ValueError(f"channel {wrong.flat[0]} is not in layer {layer!r}; its channels are 0 to {channels - 1}")
+    checks.within("channel", wanted, channels, f"in layer {layer!r}")
     wanted, numbers = np.broadcast_to(wanted, len(images)), np.arange(len(images))
     strongest, places = activations.over(probe, [last], activations.peaks, images, "strongest units")
     shape = graph.shapes(probe, images.shape[1:3])[last]
