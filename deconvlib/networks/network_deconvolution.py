@@ -1,8 +1,7 @@
 """Layers that decorrelate what they read: Ye et al., "Network Deconvolution", ICLR 2020.
 
-This is no transposed convolution. A convolution with an image blurs, since neighbouring pixels and channels are correlated;
-these layers remove the correlation before they convolve. They replace a batch normalization, which looks at each channel
-alone.
+This is no transposed convolution. Neighbouring pixels and channels of an image are correlated; these layers remove the
+correlation before they convolve. They replace a batch normalization, which looks at each channel alone.
 """
 
 import math
@@ -18,8 +17,8 @@ ops = keras.ops
 def inverse_square_root(matrices, iterations: int = 5):
     """A^(-1/2) of symmetric positive definite matrices A, (..., d, d), by coupled Newton–Schulz iterations.
 
-    Each iteration lets a small eigenvalue's part grow 1.5 times at most, so that few of them leave what is nearly no
-    variance as small as it is: 5 reach 7.6 times that of the largest. Ye et al. 2020.
+    An iteration lets a small eigenvalue's part grow 1.5 times at most, so few leave nearly no variance as small as it is: 5
+    reach 7.6 times that of the largest. Ye et al. 2020.
     """
     norm = ops.sqrt(ops.sum(ops.square(matrices), axis=(-2, -1), keepdims=True))
     identity = ops.eye(matrices.shape[-1], dtype=matrices.dtype)
@@ -51,7 +50,6 @@ class _Decorrelation(keras.layers.Layer):
         self.mean = self.add_weight(name="mean", shape=(self.blocks, 1, self.size), initializer="zeros", **settings)
         shape = (self.blocks, self.size, self.size)
         self.matrix = self.add_weight(name="matrix", shape=shape, initializer=_identities, **settings)
-        self.built = True
 
     def call(self, kernel, patches=None):
         mean, matrix = self.mean, self.matrix
@@ -77,26 +75,29 @@ def _identities(shape, dtype=None):
 class _Deconvolved:
     """What a deconvolved convolution and a deconvolved dense layer have in common; comes before Keras' layer."""
 
-    def _configure(self, block, epsilon, iterations, momentum):
-        for name, value in {"block": block, "iterations": iterations}.items():
-            checks.positive(name, value)
+    def __init__(self, *arguments, block, epsilon=1e-5, iterations=5, momentum=0.9, **settings):
+        super().__init__(*arguments, **settings)
+        checks.positive("block", block)
+        checks.positive("iterations", iterations)
         if not epsilon > 0 or not 0 <= momentum < 1:
             raise ValueError(f"epsilon must be above 0 and momentum in [0, 1), not {epsilon} and {momentum}")
         self.block, self.epsilon, self.iterations, self.momentum = block, epsilon, iterations, momentum
 
-    def _divide(self, channels):
-        """Channels in each block, the same in all."""
-        self.block_channels = channels if channels <= self.block else math.gcd(channels, self.block)
-        return channels // self.block_channels
-
     def get_config(self):
-        own = ("block", "epsilon", "iterations", "momentum", *self._extra)
-        return super().get_config() | {name: getattr(self, name) for name in own}
+        return super().get_config() | {name: getattr(self, name) for name in ("block", "epsilon", "iterations", "momentum")}
+
+    def build(self, input_shape):
+        super().build(input_shape)
+        channels = input_shape[-1]
+        self.block_channels = channels if channels <= self.block else math.gcd(channels, self.block)
+        self.blocks = channels // self.block_channels
+        self.decorrelation = _Decorrelation(*self._covariances(), self.epsilon, self.iterations, self.momentum)
+        self.decorrelation.build()
 
     def call(self, inputs, training=False):
         # frozen, it keeps its statistics, as a batch normalization does
-        kernel, bias = self.transformed(inputs if training and self.trainable else None)
-        kernel, bias = ops.cast(kernel, self.compute_dtype), ops.cast(bias, self.compute_dtype)
+        transformed = self.transformed(inputs if training and self.trainable else None)
+        kernel, bias = (ops.cast(part, self.compute_dtype) for part in transformed)
         outputs = self._linear(inputs, kernel) + bias
         return outputs if self.activation is None else self.activation(outputs)
 
@@ -110,39 +111,23 @@ class _Deconvolved:
 class DeconvolvedConv2D(_Deconvolved, keras.layers.Conv2D):
     """keras.layers.Conv2D on patches without correlation: network deconvolution.
 
-    While training, mean and covariance of the patches under the kernel come from the batch, and gradients flow through
-    them; the kernel is multiplied by the inverse square root of the covariance, so that no patch has to be. At inference
-    running averages of mean and inverse square root make it one fixed convolution. Takes float (n, height, width, channels).
+    In training the batch gives mean and covariance of the patches under the kernel, and gradients flow through them; the
+    kernel, and not each patch, is multiplied by the covariance's inverse square root. At inference running averages make it
+    one fixed convolution. Takes float (n, height, width, channels).
 
-    block: channels decorrelated together; a number of channels that it does not divide is divided by their greatest common
-        divisor. Each block has a covariance of its own. The paper's 64 makes the iterations 16 times as expensive as 16 does.
-    sampling_stride: each so many-th place of the output, in both axes, gives a patch to the statistics; max_patches: from
-        so many of the batch's images, the first ones, that there are no more patches than this. The order of images in a
-        batch must mean nothing, then.
-    epsilon: added to the variances. iterations: of `inverse_square_root`. momentum: share of the running averages that a
-        step leaves. The others: Keras'; channels last, groups 1.
+    block: channels decorrelated together, with a covariance of their own; their greatest common divisor where it does not
+        divide the number of channels. The paper's 64 makes the iterations 16 times as expensive as 16 does.
+    sampling_stride: each so many-th place of the output, in both axes, gives a patch to the statistics.
+    max_patches: only the batch's first images do, so many that there are no more patches; their order must mean nothing.
+    epsilon: added to the variances (1e-5). iterations: of `inverse_square_root` (5). momentum: share of the running
+        averages that a step leaves (0.9). The others: Keras'; channels last, groups 1.
 
     Raises ValueError for numbers that cannot work. Ye et al. 2020, algorithm 1; with block=64, max_patches=None and
     up to 64 channels, their FastDeconv.
     """
 
-    _extra = ("sampling_stride", "max_patches")
-
-    def __init__(
-        self,
-        filters,
-        kernel_size,
-        *,
-        block=16,
-        sampling_stride=3,
-        max_patches=4096,
-        epsilon=1e-5,
-        iterations=5,
-        momentum=0.9,
-        **settings,
-    ):
-        super().__init__(filters, kernel_size, **settings)
-        self._configure(block, epsilon, iterations, momentum)
+    def __init__(self, filters, kernel_size, *, block=16, sampling_stride=3, max_patches=4096, **settings):
+        super().__init__(filters, kernel_size, block=block, **settings)
         checks.positive("sampling_stride", sampling_stride)
         if max_patches is not None:
             checks.positive("max_patches", max_patches)
@@ -152,12 +137,12 @@ class DeconvolvedConv2D(_Deconvolved, keras.layers.Conv2D):
             raise ValueError(f"data_format must be 'channels_last', not {self.data_format!r}")
         self.sampling_stride, self.max_patches = sampling_stride, max_patches
 
-    def build(self, input_shape):
-        super().build(input_shape)
-        self.blocks = self._divide(input_shape[-1])
-        size = math.prod(self.kernel_size) * self.block_channels
-        self.decorrelation = _Decorrelation(self.blocks, size, self.epsilon, self.iterations, self.momentum)
-        self.decorrelation.build()
+    def get_config(self):
+        return super().get_config() | {"sampling_stride": self.sampling_stride, "max_patches": self.max_patches}
+
+    def _covariances(self):
+        """How many there are, and of how many values each."""
+        return self.blocks, math.prod(self.kernel_size) * self.block_channels
 
     def _linear(self, inputs, kernel):
         return self.convolution_op(inputs, kernel)
@@ -191,47 +176,34 @@ class DeconvolvedConv2D(_Deconvolved, keras.layers.Conv2D):
         place = ops.reshape(place, (-1,)) + ops.arange(images)[:, None] * height * width
         x = ops.take(ops.reshape(x, (-1, inputs.shape[-1])), ops.reshape(place, (-1,)), axis=0)
         x = ops.reshape(x, (-1, math.prod(self.kernel_size), self.blocks, self.block_channels))
-        size = math.prod(self.kernel_size) * self.block_channels
-        return ops.reshape(ops.transpose(x, (2, 0, 1, 3)), (self.blocks, -1, size))
+        return ops.reshape(ops.transpose(x, (2, 0, 1, 3)), (self.blocks, -1, self.decorrelation.size))
 
 
 @keras.saving.register_keras_serializable(package="deconvlib")
 class DeconvolvedDense(_Deconvolved, keras.layers.Dense):
     """keras.layers.Dense on inputs without correlation: network deconvolution.
 
-    All blocks of `block` features share one mean and covariance, since a batch has too few vectors for each to have its
-    own: after a Flatten whose number of channels `block` divides, these are the channels' at all places together.
-    Takes float (n, features). The rest as for DeconvolvedConv2D. Ye et al. 2020.
+    Takes float (n, features). All blocks of `block` features share one mean and covariance, since a batch has too few vectors
+    for each to have its own: after a Flatten, the channels' at all places. The rest as for DeconvolvedConv2D. Ye et al. 2020.
     """
 
-    _extra = ()
+    def __init__(self, units, *, block=64, **settings):
+        super().__init__(units, block=block, **settings)
 
-    def __init__(self, units, *, block=64, epsilon=1e-5, iterations=5, momentum=0.9, **settings):
-        super().__init__(units, **settings)
-        self._configure(block, epsilon, iterations, momentum)
+    def _covariances(self):
+        return 1, self.block_channels
 
-    def build(self, input_shape):
-        super().build(input_shape)
-        self._divide(input_shape[-1])
-        self.decorrelation = _Decorrelation(1, self.block_channels, self.epsilon, self.iterations, self.momentum)
-        self.decorrelation.build()
-
-    def _linear(self, inputs, kernel):
-        return ops.matmul(inputs, kernel)
+    _linear = staticmethod(ops.matmul)
 
     def _decorrelated(self, kernel, inputs):
-        # of one block after the other, that they share the statistics
         patches = None if inputs is None else ops.reshape(ops.cast(inputs, "float32"), (1, -1, self.block_channels))
-        features = kernel.shape[0]
-        kernel = ops.reshape(kernel, (-1, self.block_channels, self.units))
-        kernel, bias = self.decorrelation(kernel, patches)
-        return ops.reshape(kernel, (features, self.units)), bias
+        kernel, bias = self.decorrelation(ops.reshape(kernel, (-1, self.block_channels, self.units)), patches)
+        return ops.reshape(kernel, (-1, self.units)), bias
 
 
 def covariances(matrices, titles):
     """Square matrices side by side on one scale, zero white: covariances of patches before and after."""
-    fig = figures.figure(2.6)
-    axs = fig.subplots(1, len(matrices), squeeze=False)[0]
+    fig, axs = figures.panels(len(matrices), 2.6, sharey=False)
     limit = max(np.abs(matrix).max() for matrix in matrices) or 1
     for ax, matrix, title in zip(axs, matrices, titles, strict=True):
         image = ax.imshow(matrix, cmap="RdBu_r", vmin=-limit, vmax=limit)
