@@ -1,7 +1,6 @@
-"""The operators that restore resolution: what makes a map finer, as layers without weights, and each with its convolution.
+"""The operators that restore resolution: `OPERATORS` are single layers, each with its convolution.
 
-`OPERATORS` are single layers. A classifier's decoder has their parts as layers of their own, since normalization and
-activation come between: `Unpooling2D`, `DepthToSpace`, and Keras' UpSampling2D.
+A classifier's decoder has their parts (`Unpooling2D`, ...) as layers, since normalization and activation come between.
 """
 
 from deconvlib import checks
@@ -30,20 +29,16 @@ class Unpooling2D(_BySize):
     """Each value back at the place of its region's maximum, zero elsewhere: unpooling by switches.
 
     Takes [pooled, maps]: values (n, rows, columns, channels), and the maps (n, height, width, channels) whose max pooling
-    by `size` has that shape. Returns the shape of `maps`. Where a maximum occurs twice in a region, the first place has it;
-    the rows and columns that the pooling left over are zero. Zeiler & Fergus 2013, section 2.1; Zhao et al. 2015.
-
-    Raises ValueError where the two shapes disagree.
+    by `size` has that shape, or it raises a ValueError. Returns the shape of `maps`. Of equal maxima the first place counts;
+    rows and columns that the pooling left over are zero. Zeiler & Fergus 2013, section 2.1; Zhao et al. 2015.
     """
 
     def compute_output_shape(self, input_shape):
         pooled, maps = input_shape
         wanted = (maps[0], *(length and length // self.size for length in maps[1:3]), maps[3])
         if tuple(pooled[1:]) != wanted[1:]:
-            raise ValueError(
-                f"layer {self.name!r} has values of {tuple(pooled[1:])} for maps of {tuple(maps[1:])}, whose pooling by "
-                f"{self.size} has the shape {wanted[1:]}"
-            )
+            where = f"layer {self.name!r} has values of {tuple(pooled[1:])} for maps of {tuple(maps[1:])}"
+            raise ValueError(f"{where}, whose pooling by {self.size} has the shape {wanted[1:]}")
         return tuple(maps)
 
     def call(self, inputs):
@@ -64,10 +59,8 @@ class Unpooling2D(_BySize):
 class DepthToSpace(_BySize):
     """Channels as the pixels of a finer map: what makes a convolution a sub-pixel convolution.
 
-    Takes (n, height, width, size² × channels), returns (n, height × size, width × size, channels): the first `channels` are
-    the upper left pixel of each square of `size`, the next ones the pixel right of it. Shi et al. 2016.
-
-    Raises ValueError for channels that size² does not divide.
+    Takes (n, height, width, size² × channels), or raises a ValueError. Returns (n, height × size, width × size, channels): the
+    first `channels` are the upper left pixel of each square of `size`, the next ones the pixel right of it. Shi et al. 2016.
     """
 
     def compute_output_shape(self, input_shape):
@@ -89,22 +82,19 @@ def shuffled(maps, size):
 class _Upsampling(keras.layers.Conv2D):
     """A convolution of stride 1 whose map is made finer by `strides`, before it or after it."""
 
-    _maps_from_outputs = False  # whether the convolution gives strides² maps for each filter
-
     def __init__(self, filters, kernel_size, strides=2, padding="same", **settings):
         checks.positive("strides", strides)
         if padding != "same" or settings.get("data_format", "channels_last") != "channels_last":
             raise ValueError(f"layer {type(self).__name__} works with padding='same' and channels last, not {padding!r}")
-        self.finer = strides
-        super().__init__(filters * (strides**2 if self._maps_from_outputs else 1), kernel_size, padding=padding, **settings)
+        super().__init__(filters, kernel_size, padding=padding, **settings)
+        self.finer, self.channels = strides, filters
 
     def get_config(self):
-        filters = self.filters // (self.finer**2 if self._maps_from_outputs else 1)
-        return super().get_config() | {"filters": filters, "strides": self.finer}
+        return super().get_config() | {"filters": self.channels, "strides": self.finer}
 
     def compute_output_shape(self, input_shape):
         n, *sides, _ = input_shape
-        return (n, *(side and side * self.finer for side in sides), self.get_config()["filters"])
+        return (n, *(side and side * self.finer for side in sides), self.channels)
 
     @staticmethod
     def _joined(squares):
@@ -154,11 +144,10 @@ class SubpixelConv2D(_Upsampling):
     kernels, a checkerboard. Shi et al. 2016, "Real-Time Single Image and Video Super-Resolution".
     """
 
-    _maps_from_outputs = True
-
     def __init__(self, filters, kernel_size, strides=2, padding="same", kernel_initializer=None, **settings):
         kernel_initializer = ICNR(size=strides) if kernel_initializer is None else kernel_initializer
         super().__init__(filters, kernel_size, strides, padding, kernel_initializer=kernel_initializer, **settings)
+        self.filters = filters * strides**2
 
     def call(self, inputs):
         return shuffled(super().call(inputs), self.finer)
@@ -168,9 +157,8 @@ class SubpixelConv2D(_Upsampling):
 class UnpoolingConv2D(_Upsampling):
     """Each value at one place of its square, zero elsewhere, then a convolution.
 
-    Takes values alone, whose place is then the upper left one (Dosovitskiy et al. 2015): with the kernel turned by half a
-    turn that is a transposed convolution. Or takes [values, maps], as Unpooling2D does: the place is that of the
-    maximum of the `maps` that were pooled by `strides`, and the result has their height and width.
+    Of values alone, the place is the upper left one (Dosovitskiy et al. 2015): with the kernel turned by half a turn that is
+    a transposed convolution. Of [values, maps] it is that of the maximum, as for Unpooling2D; `strides` pooled the maps.
     """
 
     def __init__(self, *arguments, **settings):
@@ -178,23 +166,19 @@ class UnpoolingConv2D(_Upsampling):
         self.unpool, self.input_spec = Unpooling2D(self.finer), None
 
     def build(self, input_shape):
-        super().build(self._values(input_shape))
+        super().build(input_shape[0] if isinstance(input_shape[0], list | tuple) else input_shape)
         self.input_spec = None  # Keras' is for one input
 
     def compute_output_shape(self, input_shape):
-        shape = super().compute_output_shape(self._values(input_shape))
-        return (*input_shape[1][:3], shape[3]) if self._values(input_shape) is not input_shape else shape
+        if isinstance(input_shape[0], list | tuple):
+            return (*input_shape[1][:3], self.channels)
+        return super().compute_output_shape(input_shape)
 
     def call(self, inputs):
         if isinstance(inputs, list | tuple):
             return super().call(self.unpool(inputs))
         zeros, rest = (0, self.finer - 1), (0, 0)
         return super().call(self._joined(ops.pad(inputs[:, :, None, :, None], (rest, rest, zeros, rest, zeros, rest))))
-
-    @staticmethod
-    def _values(input_shape):
-        """The values' shape where there are maps beside them."""
-        return input_shape[0] if isinstance(input_shape[0], list | tuple) else input_shape
 
 
 OPERATORS = {
