@@ -32,20 +32,17 @@ def encoder_decoder(
 ) -> keras.Model:
     """A model from images to maps of `channels` values a pixel: each stage halves the map, each step of the decoder undoes one.
 
-    filters: channels of each stage; a stage is a 3 × 3 convolution and ReLU, several where it is a tuple, then a 2 × 2 max
-        pooling. After the last pooling the last stage's convolutions come once more. Then the decoder mirrors the stages: a
-        step of `decoder`, what the stage gave before its pooling where there are `skips` (Ronneberger et al. 2015), a
-        convolution.
+    filters: channels of each stage: a 3 × 3 convolution and ReLU, several for a tuple, then a 2 × 2 max pooling. After the
+        last pooling the last stage's convolutions come once more. The decoder mirrors the stages: a step of `decoder`, what
+        the stage gave before its pooling where there are `skips` (Ronneberger et al. 2015), a convolution.
     decoder: one of upsampling.OPERATORS; "unpooling" by the switches of the pooling that it undoes (Noh et al. 2015).
     decoder_kernel_size: None: 4 for "transposed", whose copies then overlap evenly; 3 for the others.
-    correction: the channels are added to the image's own, enlarged `scale` times, so that the model learns the difference
-        (Zhang et al. 2017); needs as many channels as the image has, and begins as the image itself. scale: 1, or 2, 4, ...:
-        the maps are so many times as high and wide as the image.
-    holes: pixels that are black in all channels are missing. The model sees the mean of what is known near them in their
-        place (normalized convolution: Knutsson & Westin 1993) and which they are; the correction is added to these alone.
+    correction: the output is added to the image, so that the model learns the difference (Zhang et al. 2017) and begins as
+        the image itself; needs as many channels as that has. scale: a power of 2 that enlarges the maps, and this image.
+    holes: pixels that are black in all channels are missing. The model sees which they are, and in their place the mean of
+        those known near them (normalized convolution: Knutsson & Westin 1993); it corrects these alone.
     normalization: "none"; "batch": a batch normalization after each convolution; "deconvolution_and_batch": that, and each
-        convolution sees decorrelated patches (Ye et al. 2020), but those of `decoder` don't. seed: of the initial weights
-        (Glorot uniform).
+        convolution but the decoder's sees decorrelated patches (Ye et al. 2020). seed: initial weights (Glorot uniform).
 
     Raises ValueError for a name or number that cannot work, sides that don't halve so often among them.
     """
@@ -54,7 +51,7 @@ def encoder_decoder(
     checks.positive("filters and channels", *itertools.chain(*stages), channels)
     _check(image_shape, stages, decoder)
     _check_correction(image_shape, channels, correction, holes, scale)
-    seeds = seeds_of(seed)
+    initial = map(keras.initializers.GlorotUniform, seeds_of(seed))
     convolution = network_deconvolution.DeconvolvedConv2D if normalization == "deconvolution_and_batch" else keras.layers.Conv2D
 
     def finish(x):
@@ -63,11 +60,11 @@ def encoder_decoder(
 
     def convolve(x, *widths):
         for width in widths:
-            x = finish(convolution(width, 3, padding="same", **_weights(seeds))(x))
+            x = finish(convolution(width, 3, padding="same", kernel_initializer=next(initial))(x))
         return x
 
     def finer(x, width, *maps):
-        layer = _finer(decoder, width, decoder_kernel_size, next(seeds))
+        layer = _finer(decoder, width, decoder_kernel_size, next(initial))
         return finish(layer([x, *maps] if maps and decoder == "unpooling" else x))
 
     images = x = begun = keras.Input(image_shape, name="images")
@@ -88,11 +85,13 @@ def encoder_decoder(
         x = convolve(x, below)
     for _ in range(scale.bit_length() - 1):
         x = finer(x, ends[0])
-    last = {"kernel_initializer": "zeros"} if correction else _weights(seeds)
-    x = keras.layers.Conv2D(channels, 3, padding="same", name="pixels", **last)(x)
+    initializer = "zeros" if correction else next(initial)
+    x = keras.layers.Conv2D(channels, 3, padding="same", name="pixels", kernel_initializer=initializer)(x)
     if correction:
         x = x * missing if holes else x
-        x = keras.layers.Add(name="corrected")([_enlarged(begun, scale), x])
+        if scale > 1:  # bilinear: what the difference is from should have no corners of its own
+            begun = keras.layers.UpSampling2D(scale, interpolation="bilinear")(begun)
+        x = keras.layers.Add(name="corrected")([begun, x])
     return keras.Model(images, x, name="encoder_decoder")
 
 
@@ -104,21 +103,12 @@ def _filled(images):
     return images + missing * near(images) / ops.maximum(near(1 - missing), 1e-6), missing
 
 
-def _enlarged(images, scale):
-    # bilinear: what the difference is from should have no corners of its own
-    return keras.layers.UpSampling2D(scale, interpolation="bilinear")(images) if scale > 1 else images
-
-
 class Variational(NamedTuple):
-    """The parts of a variational auto-encoder, which share their weights.
+    """The parts of a variational auto-encoder, which share their weights."""
 
-    whole: images (and one-hot classes) -> reconstructions; this one is trained. encoder: images -> means of the code,
-    (n, code). decoder: codes (and one-hot classes) -> images.
-    """
-
-    whole: keras.Model
-    encoder: keras.Model
-    decoder: keras.Model
+    whole: keras.Model  # images (and one-hot classes) -> reconstructions; this one is trained
+    encoder: keras.Model  # images -> means of the code, (n, code)
+    decoder: keras.Model  # codes (and one-hot classes) -> images
 
 
 def variational(
@@ -132,11 +122,11 @@ def variational(
 ) -> Variational:
     """A variational auto-encoder: a code of `code` numbers, normal with mean 0 and deviation 1, from which images are decoded.
 
-    Trained with the mean squared error, to which `divergence_weight` × the code's Kullback–Leibler divergence from that
-    normal distribution, in nats a pixel value, is added: the weight is 2 σ² where pixels have a normal deviation σ from what
-    is decoded (Kingma & Welling 2014). filters: channels of each stage, a convolution of stride 2 each; the decoder mirrors
-    them by steps of `decoder`, one of upsampling.OPERATORS ("unpooling" has no switches here). num_classes: above 0 the decoder
-    is also told the class, as one-hot (n, num_classes), the second input (Kingma et al. 2014).
+    filters: channels of each stage, a convolution of stride 2 each; the decoder mirrors them by steps of `decoder`, one of
+        upsampling.OPERATORS ("unpooling" has no switches here).
+    num_classes: above 0 the decoder is also told the class, as one-hot (n, num_classes), the second input (Kingma et al. 2014).
+    divergence_weight: of the code's Kullback–Leibler divergence from that normal distribution, in nats a pixel value, beside
+        the mean squared error; 2 σ² where pixels deviate by σ from what is decoded (Kingma & Welling 2014).
 
     Raises ValueError for a name or number that cannot work.
     """
@@ -144,30 +134,29 @@ def variational(
     _check(image_shape, filters, decoder)
     if not divergence_weight >= 0:
         raise ValueError(f"divergence_weight must be 0 or more, not {divergence_weight}")
-    seeds = seeds_of(seed)
+    initial = map(keras.initializers.GlorotUniform, seeds_of(seed))
 
     images = keras.Input(image_shape, name="images")
     x = keras.layers.Rescaling(2.0, offset=-1.0, name="rescale")(images)
     for width in filters:
-        x = keras.layers.Conv2D(width, 4, strides=2, padding="same", activation="relu", **_weights(seeds))(x)
+        x = keras.layers.Conv2D(width, 4, strides=2, padding="same", activation="relu", kernel_initializer=next(initial))(x)
     smallest = x.shape[1:]
     x = keras.layers.Flatten()(x)
-    mean = keras.layers.Dense(code, **_weights(seeds), name="mean")(x)
-    log_variance = keras.layers.Dense(code, **_weights(seeds), name="log_variance")(x)
+    mean = keras.layers.Dense(code, kernel_initializer=next(initial), name="mean")(x)
+    log_variance = keras.layers.Dense(code, kernel_initializer=next(initial), name="log_variance")(x)
 
     codes = keras.Input((code,), name="codes")
     classes = [keras.Input((num_classes,), name="classes")] if num_classes else []
     x = keras.layers.Concatenate()([codes, *classes]) if classes else codes
-    x = keras.layers.Dense(math.prod(smallest), activation="relu", **_weights(seeds))(x)
+    x = keras.layers.Dense(math.prod(smallest), activation="relu", kernel_initializer=next(initial))(x)
     x = keras.layers.Reshape(smallest)(x)
     for width in (filters[0], *filters)[-2::-1]:
-        x = _finer(decoder, width, 4, next(seeds), activation="relu")(x)
-    pixels = keras.layers.Conv2D(image_shape[2], 3, padding="same", activation="sigmoid", **_weights(seeds))(x)
+        x = _finer(decoder, width, 4, next(initial), activation="relu")(x)
+    pixels = keras.layers.Conv2D(image_shape[2], 3, padding="same", activation="sigmoid", kernel_initializer=next(initial))(x)
     decoding = keras.Model([codes, *classes], pixels, name="decoder")
 
     drawn = Sampling(divergence_weight / math.prod(image_shape), seed=seed, name="sampling")([mean, log_variance])
-    given = [keras.Input((num_classes,), name="classes")] if num_classes else []
-    whole = keras.Model([images, *given], decoding([drawn, *given]), name="variational")
+    whole = keras.Model([images, *classes], decoding([drawn, *classes]), name="variational")
     return Variational(whole, keras.Model(images, mean, name="means"), decoding)
 
 
@@ -200,28 +189,20 @@ class Sampling(keras.layers.Layer):
         return mean + ops.exp(0.5 * log_variance) * noise
 
 
-def _weights(seeds):
-    return {"kernel_initializer": keras.initializers.GlorotUniform(next(seeds))}
-
-
-def _finer(decoder, width, kernel_size, seed, **settings):
+def _finer(decoder, width, kernel_size, initializer, **settings):
     """The layer of upsampling.OPERATORS that doubles height and width."""
     kernel_size = kernel_size or (4 if decoder == "transposed" else 3)
-    initializer = keras.initializers.GlorotUniform(seed)
-    initializer = upsampling.ICNR(initializer) if decoder == "subpixel" else initializer
-    made = upsampling.OPERATORS[decoder]
-    return made(width, kernel_size, strides=2, padding="same", kernel_initializer=initializer, **settings)
+    settings["kernel_initializer"] = upsampling.ICNR(initializer) if decoder == "subpixel" else initializer
+    return upsampling.OPERATORS[decoder](width, kernel_size, strides=2, padding="same", **settings)
 
 
 def _check(image_shape, filters, decoder):
     checks.known("decoder", decoder, upsampling.OPERATORS)
-    height, width, _ = image_shape
-    times = len(filters)
+    (height, width, _), times = image_shape, len(filters)
     if height % 2**times or width % 2**times:
         fits = next(n for n in range(times, -1, -1) if not (height % 2**n or width % 2**n))
         raise ValueError(
-            f"images of {height} × {width} cannot be halved {times} times: use {fits} stages of filters, or sides that are "
-            f"multiples of {2**times}"
+            f"images of {height} × {width} cannot be halved {times} times: use {fits} stages, or multiples of {2**times} pixels"
         )
 
 
