@@ -1,8 +1,7 @@
 """Hyperparameters -> keras.Model: the classifiers that the notebooks train.
 
 Every model takes float32 images in [0, 1], (n, height, width, channels), and rescales them itself, so that a saved model
-carries its preprocessing. Its last two layers are `logits` and `softmax`. Layers are named and numbered as the text
-names them: conv1, norm1, relu1, pool1, ..., deconv1, ..., dense1.
+carries its preprocessing. Layers are named in order: conv1, norm1, relu1, pool1, ..., deconv1, ..., dense1, logits, softmax.
 """
 
 import collections
@@ -45,28 +44,25 @@ def classifier(
 ) -> keras.Model:
     """A classifier: stages of convolution and pooling, a decoder, a dense layer.
 
-    filters: channels of each stage; a stage is `convolutions` times (convolution, normalization, activation), the first
-        of them with `strides`, and then a 2 × 2 pooling that halves height and width (rounded down). A tuple of channels
-        stands for a stage whose convolutions differ.
+    filters: channels of each stage: `convolutions` times (convolution, normalization, activation), the first of them with
+        `strides`, then a 2 × 2 pooling, rounded down. A tuple stands for a stage whose convolutions differ in channels.
     decoder: "none", or how each step of `decoder_filters` channels multiplies height and width by `decoder_strides`:
-        "transposed": a Conv2DTranspose. "unpooling": unpooling by the switches of the last max pooling, then of the one
-        before it, each with a convolution after it, which must give the channels of the next unpooling; the factor is 2
-        (Zhao et al. 2015). "resize": the nearest pixel's value, then a convolution (Odena et al. 2016). "subpixel": a
-        convolution to channels that become pixels (Shi et al. 2016).
+        "transposed": a Conv2DTranspose. "unpooling": by the switches of the last max pooling, then of the one before it, each
+        with a convolution to the channels of the next unpooling; the factor is 2 (Zhao et al. 2015). "resize": the nearest
+        pixel's value, then a convolution (Odena et al. 2016). "subpixel": a convolution to channels that become pixels (Shi
+        et al. 2016). All are padded "same".
     decoder_kernel_size: None: 2 · `decoder_strides` for "transposed", since copies of a kernel divisible by the stride
-        overlap evenly (Odena et al. 2016); `kernel_size` for the others. All are padded "same".
+        overlap evenly (Odena et al. 2016); `kernel_size` for the others.
     reconstruction_weight: 0: the dense layer reads the decoder. Above 0: it reads the encoder, and the decoder is a branch
-        beside it with one step more, to the image's channels; its mean squared error from the rescaled image, times this
-        weight, is added to the loss (Zhang, Lee & Lee 2016). A branch that ends in another size is resized.
-    reconstructed: by the branch: "image"; or "all", what each stage but the last gives as well, by the step that mirrors
-        it, their errors added to the image's (the paper's SAE-all, with unpooling SWWAE-all).
+        with one step more, to the image's channels and size; its mean squared error from the rescaled image, times this
+        weight, is added to the loss (Zhang, Lee & Lee 2016).
+    reconstructed: by the branch: "image"; "all": also what each stage but the last gives, by the step that mirrors it, their
+        errors added to the image's (the paper's SAE-all, with unpooling SWWAE-all).
     normalization: "none"; "batch": a batch normalization after each convolution; "deconvolution": network deconvolution of
-        every convolution and dense layer instead, but of transposed convolutions, which have none then (Ye et al. 2020);
-        "deconvolution_then_batch": "batch", with network deconvolution of the first convolution alone: no maps are as
-        correlated as the pixels, and its cost hardly shows.
-    activation: any name that Keras knows; pooling: "max" or "average".
-    dense_units: width of the hidden dense layer; 0 leaves it out. dropout: share in [0, 1) dropped before each dense
-        layer. l1, l2: penalties on the kernels. seed: initial weights (Glorot uniform) and dropout.
+        every convolution and dense layer instead, transposed convolutions without (Ye et al. 2020);
+        "deconvolution_then_batch": "batch", and the first convolution deconvolved: no maps are as correlated as the pixels.
+    activation: any name that Keras knows. pooling: "max" or "average". dense_units: hidden ones; 0: no such layer. dropout:
+        share in [0, 1) dropped before each dense layer. l1, l2: penalties on kernels. seed: weights (Glorot uniform), dropout.
 
     Raises ValueError for a name or number that cannot work, and says what would.
     """
@@ -131,8 +127,7 @@ class _Blocks:
         number = self.count[kind]
         first = self.normalization == "deconvolution_then_batch" and (kind, number) == ("conv", 1)
         layer = network_deconvolution.DeconvolvedConv2D if first else self.convolution
-        settings |= self.weights()
-        layer = functools.partial(keras.layers.Conv2DTranspose if transposed else layer, **settings)
+        layer = functools.partial(keras.layers.Conv2DTranspose if transposed else layer, **settings, **self.weights())
         if kind == "reconstruct":
             return layer(name=kind)(x)
         if self.normalization in ("none", "deconvolution"):
@@ -175,10 +170,11 @@ class _Decoder(NamedTuple):
 
     def decode(self, x, blocks, maps, pixels):
         """What each step gives. maps: of each stage, before its pooling. pixels: above 0, channels of a step "reconstruct"."""
-        steps = []
-        for number, width in enumerate(self.filters, start=1):
-            steps.append(self.finer([x, *steps][-1], number, width, "deconv", blocks, maps))
-        return steps + ([self.finer(steps[-1], len(steps) + 1, pixels, "reconstruct", blocks, maps)] if pixels else [])
+        steps, kinds = [], [(width, "deconv") for width in self.filters] + [(pixels, "reconstruct")] * bool(pixels)
+        for number, (width, kind) in enumerate(kinds, start=1):
+            x = self.finer(x, number, width, kind, blocks, maps)
+            steps.append(x)
+        return steps
 
     def finer(self, x, number, width, kind, blocks, maps):
         """A map of `width` channels with `strides` times the height and width of x: `upsampling.OPERATORS`, layer by layer."""
@@ -206,9 +202,7 @@ class _Decoder(NamedTuple):
         if self.operator != "unpooling":
             return
         if pooling != "max" or self.strides != 2:
-            raise ValueError(
-                f"decoder 'unpooling' needs pooling='max' and decoder_strides=2, not {pooling!r} and {self.strides}"
-            )
+            raise ValueError(f"decoder 'unpooling' needs pooling='max', decoder_strides=2, not {pooling!r}, {self.strides}")
         # each unpooling needs the channels of the maps whose switches it takes; the branch's last step is its own
         wanted, most = tuple(mirrored[1:]), len(mirrored) - bool(reconstruction_weight)
         if len(self.filters) > most or any(width != want for width, want in zip(self.filters, wanted, strict=False)):
@@ -220,16 +214,14 @@ class _Decoder(NamedTuple):
 
 def _mirrored(steps, ends):
     """[a step of the decoder, what the stage gave that it mirrors, the next step, ...]"""
-    mirrored, pairs = ends[-2::-1], []
-    for number, step in enumerate(steps):
-        if number >= len(mirrored) or step.shape != mirrored[number].shape:
-            raise ValueError(
-                "reconstructed='all' mirrors the encoder: the decoder's steps must give "
-                f"{[tuple(end.shape[1:]) for end in mirrored]}, of which step {number + 1} gives {tuple(step.shape[1:])}; "
-                "choose decoder_filters and decoder_strides so"
-            )
-        pairs += [step, mirrored[number]]
-    return pairs
+    mirrored = ends[-2::-1]
+    given, wanted = ([tuple(maps.shape[1:]) for maps in each] for each in (steps, mirrored))
+    if given != wanted[: len(given)]:
+        raise ValueError(
+            f"reconstructed='all' mirrors the encoder: the decoder's steps must give {wanted}, not {given}; choose "
+            "decoder_filters and decoder_strides so"
+        )
+    return [maps for pair in zip(steps, mirrored, strict=False) for maps in pair]
 
 
 def stages_of(filters, convolutions: int = 1) -> list[tuple[int, ...]]:
@@ -245,9 +237,9 @@ def seeds_of(seed: int):
 def tutorial(image_shape: tuple[int, int, int], num_classes: int, seed: int = 0) -> keras.Model:
     """The tutorial's network made to run: its layers and settings, in the order of its text.
 
-    Convolutions of 32, 64, 128 filters, 3 × 3, unpadded, ReLU, each with a 2 × 2 max pooling; transposed convolutions
-    of 10, 32, 3 filters, 3 × 3, stride 1; flatten; dense 64; one output a class. The listing itself cannot run: it
-    applies transposed convolutions to a flattened vector and ends in 3 channels.
+    Convolutions of 32, 64, 128 filters, 3 × 3, unpadded, ReLU, each with a 2 × 2 max pooling; transposed convolutions of 10,
+    32, 3 filters, 3 × 3, stride 1; dense 64; one output a class. The listing itself cannot run: it applies transposed
+    convolutions to a flattened vector and ends in 3 channels.
     """
     settings = {"padding": "valid", "decoder": "transposed", "decoder_filters": (10, 32, 3)}
     return classifier(image_shape, num_classes, **settings, decoder_kernel_size=3, decoder_strides=1, seed=seed)
@@ -278,9 +270,8 @@ def _check_fits(x, stage, verb, least, shape, stages):
     height, width = x.shape[1:3]
     if min(height, width) < least:
         raise ValueError(
-            f"stage {stage} cannot {verb} a map of {height} × {width}: images of {shape[0]} × {shape[1]} are "
-            f"too small for {len(stages)} stages with these settings; use {stage - 1} stages, padding='same', or larger "
-            "images"
+            f"stage {stage} cannot {verb} a map of {height} × {width}: images of {shape[0]} × {shape[1]} are too small for "
+            f"{len(stages)} stages with these settings; use {stage - 1} stages, padding='same', or larger images"
         )
 
 
@@ -288,9 +279,8 @@ def _check_fits(x, stage, verb, least, shape, stages):
 class ReconstructionLoss(keras.layers.Layer):
     """Adds weight × mean squared error of a reconstruction to the loss of the model that it is in.
 
-    Takes [outputs, reconstruction, original, ...], each reconstruction of the shape of the original after it, whose errors
-    are added; returns `outputs` as they are, so that a model can have the layer between two others. Zhang, Lee & Lee 2016,
-    equations 1 and 2.
+    Takes [outputs, reconstruction, original, ...], pairs of one shape each, whose errors are added; returns `outputs` as they
+    are, so that a model can have the layer between two others. Zhang, Lee & Lee 2016, equations 1 and 2.
     """
 
     def __init__(self, weight=1.0, **settings):

@@ -184,7 +184,7 @@ def test_probabilities(activation, pooling):
         ({"decoder": "resize", "reconstruction_weight": 1.0, "reconstructed": "some"}, "reconstructed 'some' is not known"),
         (
             {"decoder": "resize", "decoder_filters": (9,), "reconstruction_weight": 1.0, "reconstructed": "all"},
-            r"must give \[\(8, 8, 64\), \(16, 16, 32\)\], of which step 1 gives \(8, 8, 9\)",
+            r"must give \[\(8, 8, 64\), \(16, 16, 32\)\], not \[\(8, 8, 9\)\]",
         ),
         ({"reconstruction_weight": 1.0}, "needs a decoder that reconstructs: transposed, unpooling"),
         ({"decoder": "resize", "reconstruction_weight": -1.0}, "must not be negative"),
