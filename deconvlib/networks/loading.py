@@ -26,16 +26,15 @@ def load(
 
     weights: of an application; None: not trained, "imagenet": downloaded, or the path of a .weights.h5 file.
     preprocessing: the application whose `preprocess_input` the file's model was trained behind, such as "ResNet50"; None:
-        it takes what its own first layer says, else [0, 1]. An application comes with its own. It becomes the model's first
-        layers, so that the model takes uint8, or floats in [0, 1], in RGB. Where it would swap red and blue, the first
-        convolutions' filters swap theirs.
+        what its own first layer says, else [0, 1]. An application comes with its own. It becomes the model's first layers,
+        so that the model takes uint8, or floats in [0, 1], in RGB; BGR is swapped in the first convolutions' filters.
     image_size: side, or (height, width), of the images, for a model that takes any.
 
-    Nested models are opened into one graph, and logits get a softmax. Nothing of the file but its numbers is used: Keras
-    builds its own layers, and those that are registered here, from the description in the file.
+    Nested models are opened into one graph, and logits get a softmax. Keras builds its own layers, and those registered
+    here, from the file's description; no code of the file runs.
 
-    Raises FileNotFoundError; ValueError for a file that is not a whole .keras file or needs code that is not here, which
-    is named and not run, for an unknown application, and for images of any size without `image_size`.
+    Raises FileNotFoundError; ValueError for a file that is not whole, or needs code that is not here, which is named and not
+    run; for an unknown application; for images of any size without `image_size`.
     """
     if str(model) not in APPLICATIONS:
         network = _read(Path(model).expanduser())
@@ -84,8 +83,7 @@ def _read(path):
         raise ValueError(
             f"{path} needs {' and '.join(needed)}, which the file cannot be trusted to bring: nothing of it was run. Import "
             "the module that defines it, with @keras.saving.register_keras_serializable() above it, before this; or make a "
-            "layer of Keras, or of your own, of each Lambda; or build the part with feature maps anew, keras.Model(inputs, "
-            "outputs) of Keras' layers, and save that"
+            "layer of each Lambda; or save the part with feature maps alone, keras.Model(inputs, outputs) of Keras' layers"
         )
     try:
         return keras.models.load_model(path, compile=False, safe_mode=True)

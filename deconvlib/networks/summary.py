@@ -34,17 +34,13 @@ def _flops(layer):
 
 
 KINDS = {
-    "Conv2D": "#0072B2",
-    "DeconvolvedConv2D": "#0072B2",
+    **dict.fromkeys(("Conv2D", "DeconvolvedConv2D"), "#0072B2"),
     "Conv2DTranspose": "#D55E00",
-    "Unpooling2D": "#F0E442",
-    "UpSampling2D": "#F0E442",
-    "DepthToSpace": "#F0E442",
+    **dict.fromkeys(("Unpooling2D", "UpSampling2D", "DepthToSpace"), "#F0E442"),
     "MaxPooling2D": "#56B4E9",
     "AveragePooling2D": "#56B4E9",
     "BatchNormalization": "#CCCCCC",
-    "Dense": "#009E73",
-    "DeconvolvedDense": "#009E73",
+    **dict.fromkeys(("Dense", "DeconvolvedDense"), "#009E73"),
     "Softmax": "#E69F00",
 }
 
@@ -88,8 +84,7 @@ def matrix_of_operator(matrix):
 def arrays(values, titles):
     """Small number grids with their values written in the cells. values: 2-D arrays."""
     fig = figures.figure(1.9)
-    widths = [array.shape[1] for array in values]
-    axs = fig.subplots(1, len(values), width_ratios=widths, squeeze=False)[0]
+    axs = fig.subplots(1, len(values), width_ratios=[array.shape[1] for array in values], squeeze=False)[0]
     limit = max(np.abs(array).max() for array in values)
     for ax, array, title in zip(axs, values, titles, strict=True):
         ax.imshow(array, cmap="RdBu_r", vmin=-2 * limit, vmax=2 * limit)
