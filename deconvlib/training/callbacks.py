@@ -14,11 +14,10 @@ from deconvlib.deconvnet import graph
 class Log(keras.callbacks.Callback):
     """Keeps the rows of the history, prints them, and refuses a loss that is not a number."""
 
-    def __init__(self, model, epochs, steps, verbose):
+    def __init__(self, model, verbose):
         super().__init__()
         self.say = functools.partial(print, flush=True) if verbose else lambda text: None
-        self.network, self.epochs, self.steps = model, epochs, steps
-        self.rows, self.good, self.file = [], model.get_weights(), None
+        self.network, self.rows, self.good, self.file = model, [], model.get_weights(), None
 
     def resume(self, folder, fingerprint):
         """Take up the rows of an interrupted fit with the same fingerprint; clear the folder of any other."""
@@ -36,13 +35,13 @@ class Log(keras.callbacks.Callback):
 
     def on_train_end(self, logs=None):
         if not self.rows:
-            self._take_up(self.epochs)
+            self._take_up(self.params["epochs"])
 
     def _take_up(self, epoch):
         """Keras restored the weights of an interrupted fit."""
         self.rows = pd.read_csv(self.file)[:epoch].to_dict("records")
         self.good = self.network.get_weights()
-        self.say(f"resumed after epoch {epoch} of {self.epochs}")
+        self.say(f"resumed after epoch {epoch} of {self.params['epochs']}")
 
     def on_train_batch_end(self, batch, logs=None):
         if not np.isfinite(logs["loss"]):
@@ -50,8 +49,8 @@ class Log(keras.callbacks.Callback):
         spent = time.perf_counter() - self.epoch_begun
         if not self.announced and spent > 10 and batch > 10:
             self.announced = True
-            whole = spent / (batch + 1) * self.steps
-            self.say(f"about {_duration(whole)} an epoch, {_duration(whole * self.epochs)} in all")
+            whole = spent / (batch + 1) * self.params["steps"]
+            self.say(f"about {_duration(whole)} an epoch, {_duration(whole * self.params['epochs'])} in all")
 
     def _diverged(self, what):
         self.network.set_weights(self.good)
@@ -60,11 +59,11 @@ class Log(keras.callbacks.Callback):
         )
 
     def on_epoch_end(self, epoch, logs=None):
-        now = time.perf_counter()
+        seconds, epochs = time.perf_counter() - self.epoch_begun, self.params["epochs"]
         rate = float(keras.ops.convert_to_numpy(self.model.optimizer.learning_rate))
         logs = {name: float(value) for name, value in logs.items()}
         row = {name: logs.pop(name) for name in ("loss", "accuracy", "val_loss", "val_accuracy") if name in logs}
-        row = {"epoch": epoch + 1, **row, "learning_rate": rate, "seconds": now - self.epoch_begun, **logs}
+        row = {"epoch": epoch + 1, **row, "learning_rate": rate, "seconds": seconds, **logs}
         weights = self.network.get_weights()
         # some kernels rectify NaN to 0: the loss can stay a number when the weights no longer are
         if not all(np.isfinite(weight).all() for weight in weights):
@@ -73,14 +72,12 @@ class Log(keras.callbacks.Callback):
         self.good = weights
         if self.file:
             pd.DataFrame(self.rows).to_csv(self.file, index=False)
-        left = np.mean([row["seconds"] for row in self.rows]) * (self.epochs - epoch - 1)
+        left = np.mean([row["seconds"] for row in self.rows]) * (epochs - epoch - 1)
         measured = f"   loss {row['loss']:.4g}"
         if "accuracy" in row:
             measured += f"   accuracy {row['accuracy']:.3f}   test {row['val_accuracy']:.3f}"
-        self.say(
-            f"epoch {epoch + 1:{len(str(self.epochs))}d}/{self.epochs}{measured}   {_duration(row['seconds'])}"
-            + (f", about {_duration(left)} left" if left else "")
-        )
+        rest = f", about {_duration(left)} left" if left else ""
+        self.say(f"epoch {epoch + 1:{len(str(epochs))}d}/{epochs}{measured}   {_duration(seconds)}{rest}")
 
 
 class Epochs(keras.callbacks.Callback):

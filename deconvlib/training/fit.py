@@ -1,11 +1,10 @@
-"""Model + Dataset -> history of the training, and what the trained model gets right and wrong."""
+"""Model + Dataset -> history of the training."""
 
 import functools
 import hashlib
 import json
 import re
 import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +18,7 @@ from deconvlib.deconvnet import graph, inputs
 from deconvlib.networks.classifier import ReconstructionLoss
 from deconvlib.training.callbacks import Epochs, GradientNorms, Log
 
-OPTIMIZERS = {
-    "adam": keras.optimizers.Adam,
-    "adamw": keras.optimizers.AdamW,
-    "rmsprop": keras.optimizers.RMSprop,
-    "sgd": keras.optimizers.SGD,
-}
+OPTIMIZERS = {name.lower(): getattr(keras.optimizers, name) for name in ("Adam", "AdamW", "RMSprop", "SGD")}
 SCHEDULES = ("constant", "cosine")
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 PROBE = 256  # training images on which gradient norms are measured
@@ -56,23 +50,19 @@ def fit(
     seconds, and with `gradient_norms` one column gradient/<layer> each, measured on 256 training images. The val_ columns
     are the test images', to be watched, never chosen by.
 
-    optimizer: "adam", "adamw", "rmsprop" or "sgd" (momentum 0.9, Nesterov). schedule: "constant", or "cosine": up from a
-        tenth of `learning_rate` over the first fifth of the steps, then along a cosine to 0.
+    optimizer: of OPTIMIZERS; "sgd" has momentum 0.9, Nesterov's. schedule: "constant", or "cosine": up from a tenth of
+        `learning_rate` over the first fifth of the steps, then along a cosine to 0.
     augmentation: Keras layers applied to the training images only; the model itself stays without them.
-    class_weight: "balanced" weights classes by 1 / size. label_smoothing: share in [0, 1) of a label that is divided among
-        all classes.
-    images_per_epoch: that an epoch shows, all of them once before any of them again; 0: all once. With few images it
-        makes epochs as long as others'.
+    class_weight: "balanced" weights classes by 1 / size. label_smoothing: share in [0, 1) of a label for all classes alike.
+    images_per_epoch: all images are shown once before any of them again; 0: all once. With few, it makes epochs longer.
     unlabelled: more images, uint8 (n, height, width, channels), for a model that reconstructs: each batch has as many of
-        them, drawn at random, as labelled ones beside it. They count in no loss that needs a label, and in no accuracy.
+        them, drawn at random, as labelled ones. They count in no loss that needs a label, and in no accuracy.
     precision: what layers compute in while training; the model is float32 again afterwards.
-    backup_dir: a fit that was killed goes on here after its last finished epoch and ends with the same history; a folder
-        left by a fit with other settings, data or weights starts anew. Removed at the end.
-    callbacks: Keras callbacks; their `model` wraps `model` and has its weights. `EarlyStopping` is a choice: give it the
-        dataset that `hold_out` returns, whose test images are held-out training images.
-    seed: order of the images. Initial weights and dropout take theirs when the model is built.
-
-    verbose: prints one line an epoch with the time left.
+    backup_dir: from here a killed fit goes on after its last whole epoch, and ends with the same history. A folder of a fit
+        with other settings, data or weights starts anew. Removed at the end.
+    callbacks: Keras'; their `model` wraps `model` and has its weights. `EarlyStopping` is a choice: give it the dataset
+        that `hold_out` returns, whose test images are held-out training images.
+    verbose: prints one line an epoch with the time left. seed: of the images' order; the model has its own for the rest.
 
     Raises ValueError for settings that cannot work; FloatingPointError where the loss or a weight is no longer a number,
     with its step or epoch; the model then has the weights of the last good epoch.
@@ -80,40 +70,25 @@ def fit(
     _check(model, dataset, class_weight, label_smoothing, images_per_epoch, unlabelled)
     _check_steps(epochs, batch_size, optimizer, learning_rate, schedule, precision)
     images, labels = dataset.x_train, dataset.y_train
-    weights = np.ones(dataset.num_classes, np.float32)
-    if class_weight:
-        present = np.unique(labels)
-        weights[present] = compute_class_weight(class_weight, classes=present, y=labels)
+    weights, present = np.ones(dataset.num_classes, np.float32), np.unique(labels)
+    weights[present] = compute_class_weight(class_weight, classes=present, y=labels)
     batches = Batches(images, labels, batch_size, seed, weights, images_per_epoch, unlabelled)
     trainer = keras.Sequential([keras.Input(model.input_shape[1:]), *augmentation, model])
-    log = Log(model, epochs, len(batches), verbose)
+    log = Log(model, verbose)
     callbacks = [log, Epochs(batches), *callbacks]
     if gradient_norms:
         callbacks.insert(0, GradientNorms(model, inputs.as_input(model, images[:PROBE]), labels[:PROBE]))
     if backup_dir:
         settings = [epochs, batch_size, optimizer, learning_rate, schedule, weight_decay, class_weight, label_smoothing]
         settings += [images_per_epoch, precision, gradient_norms, seed, *(layer.get_config() for layer in augmentation)]
-        log.resume(
-            Path(backup_dir), _fingerprint(model, settings, [images, labels, *([] if unlabelled is None else [unlabelled])])
-        )
+        arrays = [images, labels] if unlabelled is None else [images, labels, unlabelled]
+        log.resume(Path(backup_dir), _fingerprint(model, settings, arrays))
         callbacks.append(keras.callbacks.BackupAndRestore(backup_dir))
-    # metric and optimizer are made before the first step, which TensorFlow would trace twice if it made their variables
-    accuracy = keras.metrics.SparseCategoricalAccuracy(name="accuracy")
-    with _precision(trainer, precision):
-        trainer.compile(
-            optimizer=_optimizer(optimizer, learning_rate, schedule, weight_decay, epochs * len(batches)),
-            loss=functools.partial(_cross_entropy, label_smoothing),
-            **{"metrics" if unlabelled is None else "weighted_metrics": [accuracy]},
-        )
-        trainer.optimizer.build(trainer.trainable_variables)
-        trainer.fit(
-            batches,
-            epochs=epochs,
-            validation_data=Batches(dataset.x_test, dataset.y_test, 500),
-            callbacks=callbacks,
-            shuffle=False,  # Keras would change the order of the batches by a seed of its own
-            verbose=0,
-        )
+    metrics = {"metrics" if unlabelled is None else "weighted_metrics": [keras.metrics.SparseCategoricalAccuracy("accuracy")]}
+    compiled = {"loss": functools.partial(_cross_entropy, label_smoothing)} | metrics
+    optimizer = _optimizer(optimizer, learning_rate, schedule, weight_decay, epochs * len(batches))
+    validation = Batches(dataset.x_test, dataset.y_test, 500)
+    _train(trainer, precision, optimizer, compiled, batches, epochs=epochs, validation_data=validation, callbacks=callbacks)
     return pd.DataFrame(log.rows)
 
 
@@ -134,17 +109,15 @@ def fit_pairs(
 
     count: examples an epoch. make: make(numbers, rng) -> (inputs, targets) of a batch, for `numbers` among range(count);
         what it draws with `rng` is new in each epoch, damage to images for one. loss: any that Keras knows, or a function.
-    learning_rate: of Adam, up over the first fifth of the steps, then along a cosine to 0.
+    learning_rate: of Adam, with the schedule "cosine".
     backup_dir: as for `fit`, but it stays, and a training that ended there is not repeated: where one of several networks
         is interrupted, the others are not lost. lab.record removes <run_dir>/<notebook>/backup.
-    precision, verbose, seed: as for `fit`.
-
-    Raises FloatingPointError as `fit` does, ValueError for numbers that cannot work.
+    The others, and what is raised: as for `fit`.
     """
     checks.positive("count", count)
     _check_steps(epochs, batch_size, "adam", learning_rate, "cosine", precision)
     batches = _Pairs(count, make, batch_size, seed)
-    log = Log(model, epochs, len(batches), verbose)
+    log = Log(model, verbose)
     callbacks = [log, Epochs(batches)]
     if backup_dir:
         settings = [count, epochs, batch_size, keras.losses.serialize(keras.losses.get(loss)), learning_rate, precision, seed]
@@ -152,18 +125,16 @@ def fit_pairs(
         callbacks.append(keras.callbacks.BackupAndRestore(backup_dir, delete_checkpoint=False))
     # a model of its own, since Keras notes in the one that it trains which epoch to go on with
     trainer = keras.Model(model.input, model(model.input))
-    with _precision(trainer, precision):
-        trainer.compile(optimizer=_optimizer("adam", learning_rate, "cosine", 0.0, epochs * len(batches)), loss=loss)
-        trainer.optimizer.build(trainer.trainable_variables)  # as in fit
-        trainer.fit(batches, epochs=epochs, shuffle=False, verbose=0, callbacks=callbacks)
+    optimizer = _optimizer("adam", learning_rate, "cosine", 0.0, epochs * len(batches))
+    _train(trainer, precision, optimizer, {"loss": loss}, batches, epochs=epochs, callbacks=callbacks)
     return pd.DataFrame(log.rows)
 
 
 def psnr_loss(targets, outputs):
     """Minus the mean PSNR in dB of images (n, height, width, channels) in [0, 1], a loss for `fit_pairs`.
 
-    The mean squared error of a batch is that of its hardest images nearly alone; here each counts by its own error's ratio.
-    1e-6 is added to each error, about what rounding to 8 bits leaves. Chen et al. 2021, "HINet", their loss.
+    The hardest images dominate a mean squared error; here each counts by its own error's ratio. 1e-6 is added to each error,
+    about what rounding to 8 bits leaves. Chen et al. 2021, "HINet", their loss.
     """
     errors = keras.ops.mean(keras.ops.square(targets - outputs), axis=(1, 2, 3))
     return 10 * keras.ops.mean(keras.ops.log10(errors + 1e-6))
@@ -180,9 +151,7 @@ def _check(model, dataset, class_weight, label_smoothing, images_per_epoch, unla
     if unlabelled is not None:
         inputs.check_images(model, unlabelled)
         if not any(isinstance(layer, ReconstructionLoss) for layer in model.layers):
-            raise ValueError(
-                "unlabelled images teach a model that reconstructs: give networks.classifier reconstruction_weight"
-            )
+            raise ValueError("unlabelled images need a model that reconstructs: give networks.classifier reconstruction_weight")
 
 
 def _check_steps(epochs, batch_size, optimizer, learning_rate, schedule, precision):
@@ -204,23 +173,25 @@ def _cross_entropy(smoothing, labels, probabilities):
 def _optimizer(name, learning_rate, schedule, weight_decay, steps):
     if schedule == "cosine":
         warm = steps // 5
-        learning_rate = keras.optimizers.schedules.CosineDecay(
-            learning_rate / 10, steps - warm, warmup_target=learning_rate, warmup_steps=warm
-        )
+        warming = {"warmup_target": learning_rate, "warmup_steps": warm}
+        learning_rate = keras.optimizers.schedules.CosineDecay(learning_rate / 10, steps - warm, **warming)
     extra = {"momentum": 0.9, "nesterov": True} if name == "sgd" else {}
     decays = bool(weight_decay) or name == "adamw"  # which takes no None, and without a word decays by 0.004
     return OPTIMIZERS[name](learning_rate, weight_decay=weight_decay if decays else None, **extra)
 
 
-@contextmanager
-def _precision(trainer, precision):
-    """The model's layers compute in `precision` meanwhile; its weights are float32 throughout."""
+def _train(trainer, precision, optimizer, compiled, batches, **settings):
+    """`trainer.fit`, while its layers compute in `precision`; their weights are float32 throughout."""
     layers = [layer for layer in graph.layers(trainer) if layer.name not in FULL]
     before = [layer.dtype_policy for layer in layers]
     try:
         for layer in layers:
             layer.dtype_policy = precision
-        yield
+        trainer.compile(optimizer=optimizer, **compiled)
+        # the first step would make the optimizer's variables, and TensorFlow trace it twice
+        trainer.optimizer.build(trainer.trainable_variables)
+        # shuffle: Keras would change the order of the batches by a seed of its own
+        trainer.fit(batches, shuffle=False, verbose=0, **settings)
     finally:
         for layer, policy in zip(layers, before, strict=True):
             layer.dtype_policy = policy
@@ -229,8 +200,7 @@ def _precision(trainer, precision):
 class Batches(keras.utils.PyDataset):
     """Batches of float images in [0, 1], in an order that depends on seed and epoch alone, so that a fit can resume.
 
-    The images stay uint8 in memory until their batch is due. Without a seed the order is as stored.
-    weights: (K,) of the classes, None for no weights. The others: those of `fit`.
+    Images stay uint8 until their batch is due; until `shuffle` the order is as stored. weights: (K,) of the classes, or None.
     """
 
     def __init__(self, images, labels, batch_size, seed=None, weights=None, images_per_epoch=0, unlabelled=None):
