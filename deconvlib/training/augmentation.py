@@ -7,10 +7,8 @@ ops = keras.ops
 
 def augmentation(flip: bool = True, shift: float = 0.1, seed: int = 0) -> tuple[keras.layers.Layer, ...]:
     """Layers that mirror images left to right, and move them by up to `shift` of their side, mirrored at the border."""
-    augmenting = [keras.layers.RandomFlip("horizontal", seed=seed)] if flip else []
-    if shift:
-        augmenting.append(RandomShift(shift, seed=seed + 1))
-    return tuple(augmenting)
+    flips = (keras.layers.RandomFlip("horizontal", seed=seed),) if flip else ()
+    return (*flips, RandomShift(shift, seed=seed + 1)) if shift else flips
 
 
 @keras.saving.register_keras_serializable(package="deconvlib")

@@ -51,25 +51,23 @@ def _curves(fig, histories):
 
 def gradient_norms(history):
     """Norm of the loss' gradient at each kernel after each epoch, one line a layer, from first (dark) to last."""
-    columns = [column for column in history if column.startswith("gradient/")]
-    fig, ax = figures.one(2.8)
-    colours = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, len(columns)))
-    for column, colour in zip(columns, colours, strict=True):
-        ax.plot(history["epoch"], history[column], "-o", markersize=3, color=colour, label=column.removeprefix("gradient/"))
-    ax.set(xlabel="epoch", ylabel="norm of the gradient at the kernel", yscale="log")
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
-    return fig
+    norms = {column.removeprefix("gradient/"): history[column] for column in history if column.startswith("gradient/")}
+    colours = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, len(norms)))
+    return _by_epoch(norms, colours, ylabel="norm of the gradient at the kernel", yscale="log")
 
 
 def learning_curves(curves):
     """Mean over the seeds of the test accuracy after each epoch, one line a variant. curves: {variant: (seeds, epochs)}."""
+    means = {name: np.mean(values, axis=0) for name, values in curves.items()}
+    return _by_epoch(means, matplotlib.colormaps["tab20"](np.arange(len(means)) % 20), ylabel="test accuracy")
+
+
+def _by_epoch(lines, colours, **axes):
+    """lines: {name: a value an epoch}."""
     fig, ax = figures.one(2.8)
-    for index, (name, values) in enumerate(curves.items()):
-        mean = np.mean(values, axis=0)
-        style = {"color": matplotlib.colormaps["tab20"](index % 20), "markersize": 3}
-        ax.plot(range(1, len(mean) + 1), mean, "-o", label=name, **style)
-    ax.set(xlabel="epoch", ylabel="test accuracy")
+    for (name, values), colour in zip(lines.items(), colours, strict=True):
+        ax.plot(range(1, len(values) + 1), values, "-o", markersize=3, color=colour, label=name)
+    ax.set(xlabel="epoch", **axes)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return fig
@@ -81,11 +79,8 @@ def gradient_flow(table):
     table: a row a kernel with columns network, activation, seed, layer (1 is next to the image) and norm. Lines are
     geometric means over the seeds, bands reach from the least to the greatest.
     """
-    activations = list(dict.fromkeys(table["activation"]))
-    fig = figures.figure(2.9)
-    axs = fig.subplots(1, len(activations), sharey=True, squeeze=False)[0]
-    for ax, activation in zip(axs, activations, strict=True):
-        rows = table[table["activation"] == activation]
+    fig, axs = figures.panels(table["activation"].nunique(), 2.9)
+    for ax, (activation, rows) in zip(axs, table.groupby("activation", sort=False), strict=True):
         for index, (name, lines) in enumerate(rows.groupby("network", sort=False)):
             logs = np.log(lines.pivot(index="layer", columns="seed", values="norm").clip(lower=1e-12))
             ax.plot(logs.index, np.exp(logs.mean(axis=1)), "-o", markersize=3, color=f"C{index}", label=name)

@@ -68,15 +68,14 @@ class Evaluation(NamedTuple):
 def evaluate(model: keras.Model, dataset: Dataset, mirrored: bool = False) -> Evaluation:
     """How `model` does on the test images of `dataset`. Raises ValueError where its classes are not the dataset's.
 
-    mirrored: each image's probabilities are the mean of its own and its mirror image's. Calibration as in Guo et al.
-    2017, with ten bins of equal width.
+    mirrored: probabilities are the mean of an image's own and its mirror image's. Calibration: Guo et al. 2017, ten equal bins.
     """
     if model.output_shape[-1] != dataset.num_classes:
         raise ValueError(f"the model has {model.output_shape[-1]} classes, {dataset.name} has {dataset.num_classes}")
     batches = Batches(dataset.x_test, dataset.y_test, BATCH)
-    looks = (slice(None), np.s_[:, :, ::-1]) if mirrored else (slice(None),)
-    images = (batches[n][0] for n in range(len(batches)))
-    probabilities = np.concatenate([np.mean([predict(model, part[look]) for look in looks], axis=0) for part in images])
+    views = (0, 4) if mirrored else (0,)
+    images = (batches[number][0] for number in range(len(batches)))
+    probabilities = np.concatenate([np.mean([predict(model, turned(x, view)) for view in views], axis=0) for x in images])
     predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
     right = predicted == dataset.y_test
     confusion = confusion_matrix(dataset.y_test, predicted, labels=range(dataset.num_classes))
@@ -121,8 +120,7 @@ def confusion(matrix, class_names):
 
 def calibration(table, error):
     """Reliability diagram. table: a row a bin with confidence, accuracy and count; error: expected calibration error."""
-    fig = figures.figure(2.8)
-    left, right = fig.subplots(1, 2)
+    fig, (left, right) = figures.panels(2, 2.8, sharey=False)
     left.plot([0, 1], [0, 1], color="0.7", linewidth=1)
     left.plot(table["confidence"], table["accuracy"], "-o", markersize=4)
     left.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.02), ylim=(0, 1.02), title=f"calibration error {error:.3f}")
@@ -133,9 +131,8 @@ def calibration(table, error):
 
 def mistakes(images, truth, predicted, confidence, class_names):
     """Wrongly classified images under what the network said, how sure it was, and the truth."""
-    titles = [
-        f"{class_names[p]} {100 * c:.0f} %\nis {class_names[t]}" for t, p, c in zip(truth, predicted, confidence, strict=True)
-    ]
+    answers = zip(truth, predicted, confidence, strict=True)
+    titles = [f"{class_names[given]} {100 * sure:.0f} %\nis {class_names[true]}" for true, given, sure in answers]
     if not titles:
         return inspect.image_pairs([], [], [], "", "")
     images = figures.pixels(images)
