@@ -14,11 +14,16 @@ import pytest
 os.environ.setdefault("IPYTHONDIR", tempfile.mkdtemp(prefix="ipython-"))
 
 
-def pytest_collection_modifyitems(items):
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
     """A file stays with one worker, but for the browser's tests: the longest ones, of which each takes what worker is free."""
-    for item in items:
-        if item.path.parent.name != "browser":
-            item.add_marker(pytest.mark.xdist_group(item.path.name))
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFile(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            return nodeid if nodeid.startswith("tests/browser/") else super()._split_scope(nodeid)
+
+    return ByFile(config, log)
 
 
 try:
