@@ -12,6 +12,7 @@ import re
 import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 from deconvlib.lab import pages, record
 from deconvlib.lab.parameters import UserError, checked_parameters, choose, read_profile, series
@@ -105,6 +106,8 @@ def execute(path, out, parameters, echo=True):
     import nbformat
     import papermill
 
+    from deconvlib.lab import kernels
+
     fix_data_folder()
     part, done, failed = (out / f"{path.stem}{suffix}.ipynb" for suffix in (".part", "", ".failed"))
     for stale in (done, failed, done.with_suffix(".html")):
@@ -117,9 +120,10 @@ def execute(path, out, parameters, echo=True):
             parameters,
             cwd=path.parent,
             kernel_name="python3",
+            kernel_manager_class=kernels.Manager,
             language="python",
             progress_bar=False,
-            stdout_file=_Echo() if echo else None,
+            stdout_file=SimpleNamespace(write=_echo, flush=lambda: None) if echo else None,
             # ipykernel warns at each start that it listens without encryption, and one that is interrupted shows a
             # traceback of the socket that was closed under it; what goes wrong in a cell comes by papermill
             extra_arguments=["--log-level=CRITICAL"],
@@ -145,14 +149,8 @@ def fix_data_folder():
         os.environ["DECONVLIB_DATA"] = os.path.abspath(os.environ["DECONVLIB_DATA"])
 
 
-class _Echo:
-    """Passes the kernel's printed lines on to the terminal while it runs."""
-
-    def write(self, text):
-        print(*(f"      {line}\n" for line in text.splitlines()), sep="", end="", flush=True)
-
-    def flush(self):
-        pass
+def _echo(text):
+    print(*(f"      {line}\n" for line in text.splitlines()), sep="", end="", flush=True)
 
 
 def _hidden_error(notebook):
