@@ -10,7 +10,24 @@ LAB = ("ipyevents", "ipywidgets", "nbconvert", "papermill", "psutil", "yaml")  #
 
 
 def main(arguments=None) -> int:
-    given = _parser().parse_args(arguments)
+    parser = argparse.ArgumentParser(prog="python -m deconvlib", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    series = commands.add_parser("run", help="run the series, or some of it, and write a report")
+    series.add_argument("notebooks", nargs="*", help="names, or their beginnings: 03; all where none is given")
+    series.add_argument("--profile", default="quick", help="a file of notebooks/profiles, without .yaml (default: quick)")
+    series.add_argument(
+        "-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="set a parameter wherever it occurs"
+    )
+    series.add_argument("--out", type=Path, help="folder of the results (default: reports/PROFILE beside notebooks)")
+    series.add_argument("--fresh", action="store_true", help="run also what finished earlier with the same parameters")
+    grid = commands.add_parser("sweep", help="run a grid of notebooks and parameters, here or on a Dask cluster")
+    grid.add_argument("grid", type=Path, help="a YAML file, as in notebooks/grids")
+    where = grid.add_mutually_exclusive_group()
+    where.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask scheduler, tcp://host:8786 (default: workers here)")
+    where.add_argument("--workers", type=int, help="processes on this machine (default: one a GPU, else one for two cores)")
+    grid.add_argument("--out", type=Path, help="folder of the results (default: reports/NAME-OF-THE-GRID beside notebooks)")
+    grid.add_argument("--failed", action="store_true", help="run also what failed earlier with the same parameters")
+    given = parser.parse_args(arguments)
     if missing := [name for name in LAB if importlib.util.find_spec(name) is None]:
         print(f"deconvlib: {', '.join(missing)} missing: pip install 'deconvlib[lab]'", file=sys.stderr)
         return 2
@@ -31,27 +48,6 @@ def main(arguments=None) -> int:
         logging.getLogger("asyncio").disabled = True  # it would tell of nbclient's task, whose kernel died
         print("deconvlib: interrupted; run the same command again to continue", file=sys.stderr)
         return 130
-
-
-def _parser():
-    parser = argparse.ArgumentParser(prog="python -m deconvlib", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    series = commands.add_parser("run", help="run the series, or some of it, and write a report")
-    series.add_argument("notebooks", nargs="*", help="names, or their beginnings: 03; all where none is given")
-    series.add_argument("--profile", default="quick", help="a file of notebooks/profiles, without .yaml (default: quick)")
-    series.add_argument(
-        "-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"), help="set a parameter wherever it occurs"
-    )
-    series.add_argument("--out", type=Path, help="folder of the results (default: reports/PROFILE beside notebooks)")
-    series.add_argument("--fresh", action="store_true", help="run also what finished earlier with the same parameters")
-    grid = commands.add_parser("sweep", help="run a grid of notebooks and parameters, here or on a Dask cluster")
-    grid.add_argument("grid", type=Path, help="a YAML file, as in notebooks/grids")
-    where = grid.add_mutually_exclusive_group()
-    where.add_argument("--scheduler", metavar="ADDRESS", help="of a Dask scheduler, tcp://host:8786 (default: workers here)")
-    where.add_argument("--workers", type=int, help="processes on this machine (default: one a GPU, else one for two cores)")
-    grid.add_argument("--out", type=Path, help="folder of the results (default: reports/NAME-OF-THE-GRID beside notebooks)")
-    grid.add_argument("--failed", action="store_true", help="run also what failed earlier with the same parameters")
-    return parser
 
 
 if __name__ == "__main__":

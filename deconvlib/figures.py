@@ -12,23 +12,26 @@ import matplotlib.figure
 import matplotlib.style
 import numpy as np
 
-STYLE = Path(__file__).with_name("deconv.mplstyle")
 WIDTH = 9.0  # inches; the width of a notebook's text
 SCALING = "Projections: gray is zero, each scaled by its own largest magnitude."
 
 
 def use_style():
     """Use the project's style for every figure that follows."""
-    matplotlib.style.use(STYLE)
+    matplotlib.style.use(Path(__file__).with_name("deconv.mplstyle"))
 
 
 class Figure(matplotlib.figure.Figure):
     """A figure that a notebook shows: IPython knows how only where pyplot was imported."""
 
     def _repr_png_(self):
-        drawn = io.BytesIO()
-        self.savefig(drawn, format="png", dpi="figure", bbox_inches="tight")
-        return drawn.getvalue()
+        return png(self, dpi="figure", bbox_inches="tight")
+
+
+def png(fig, **settings):
+    drawn = io.BytesIO()
+    fig.savefig(drawn, format="png", **settings)
+    return drawn.getvalue()
 
 
 def image_sheet(images, titles=None, columns=10, caption=None):

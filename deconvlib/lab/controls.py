@@ -6,11 +6,12 @@ thread computes and draws, without pyplot and without an Output widget, and hand
 
 import base64
 import html
-import io
 import math
 import threading
 
 import ipywidgets as widgets
+
+from deconvlib import figures
 
 DPI = 90
 newest = {}  # of each place in the notebook the newest panel, so that a cell that runs again leaves no old error
@@ -118,9 +119,7 @@ class Panel(widgets.VBox):
     def show(self, drawn):
         """Show a figure, or a tuple of one and of tables and texts to stand under it."""
         self.figure, *rest = drawn if isinstance(drawn, tuple) else (drawn,)
-        buffer = io.BytesIO()
-        self.figure.savefig(buffer, format="png", dpi=DPI)
-        self.picture.value = buffer.getvalue()
+        self.picture.value = figures.png(self.figure, dpi=DPI)
         self.below.value = "".join(_table(part) if hasattr(part, "to_html") else f"<p>{html.escape(part)}</p>" for part in rest)
 
     def forget(self):

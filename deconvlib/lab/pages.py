@@ -1,8 +1,6 @@
 """HTML pages that need no network: what all have in common, a run of the series, an executed notebook."""
 
-import base64
 import html
-import io
 from pathlib import Path
 
 from deconvlib.lab import record
@@ -48,14 +46,6 @@ def index(out: Path, profile: str, runs: list[dict]) -> None:
             about = _about(metrics)
         sections.append(_section(out, run, metrics))
     record.write(out / "index.html", page(f"Series “{profile}”", about, "\n".join(sections)))
-
-
-def image(figure, alt: str) -> str:
-    """The figure as HTML that needs no file."""
-    drawn = io.BytesIO()
-    figure.savefig(drawn, dpi=110, format="png")
-    picture = base64.b64encode(drawn.getvalue()).decode()
-    return f'<img src="data:image/png;base64,{picture}" alt="{html.escape(alt, quote=True)}">'
 
 
 def _about(metrics):

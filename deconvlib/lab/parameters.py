@@ -62,13 +62,10 @@ def read_yaml(path):
 def checked_parameters(paths, sections, overrides):
     """{path: {parameter: value}}: the profile's, then the overrides. Each must be known, and of its default's type."""
     defaults = {path: read_defaults(path) for path in paths}
-    everywhere = sections.get("all") or {}
-    for name in overrides:
-        if not any(name in known for known in defaults.values()):
-            raise UserError(
-                f"parameter {checks.not_known(name, sorted({name for known in defaults.values() for name in known}))}"
-            )
-    values = {}
+    names = sorted({name for known in defaults.values() for name in known})
+    if unknown := [name for name in overrides if name not in names]:
+        raise UserError(f"parameter {checks.not_known(unknown[0], names)}")
+    everywhere, values = sections.get("all") or {}, {}
     for path, known in defaults.items():
         own = sections.get(path.stem) or {}
         given = {name: value for name, value in (everywhere | own | overrides).items() if name in known}

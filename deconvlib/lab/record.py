@@ -55,11 +55,10 @@ def read(path):
 
 def hardware() -> dict:
     """What a result was measured on: device, cores, memory."""
-    return {
-        "device": _device(),
-        "cores": cores(),
-        "memory_gib": round(psutil.virtual_memory().total / 2**30),
-    }
+    from deconvlib import backend
+
+    memory = round(psutil.virtual_memory().total / 2**30)
+    return {"device": backend.accelerator() or processor(), "cores": cores(), "memory_gib": memory}
 
 
 def cores() -> int:
@@ -75,12 +74,6 @@ def versions() -> dict:
     backend = installed.get(NAME) or installed.get(f"{NAME}-cpu", "")
     named = {name: installed.get(name, "") for name in ("deconvlib", "keras", "numpy")}
     return {"python": platform.python_version(), "backend": f"{NAME} {backend}".strip(), **named}
-
-
-def _device():
-    from deconvlib import backend
-
-    return backend.accelerator() or processor()
 
 
 def processor():

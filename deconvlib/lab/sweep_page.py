@@ -1,5 +1,6 @@
 """What a sweep has found so far -> metrics.csv, and a page with a figure and a row for each run."""
 
+import base64
 import html
 import json
 from pathlib import Path
@@ -20,39 +21,39 @@ def write(out: Path, runs: list, varied: list[str], states: dict[str, dict]) -> 
     """
     table, measures = _table(out, runs, varied, states)
     record.write(out / "metrics.csv", table.to_csv(index=False))
-    parts = []
+    body = ""
     if varied and measures:
-        parts.append(pages.image(figure(table, varied[0], measures), "each measure"))
-        parts.append('<p class="meta">Small: a run. Large: the mean of all runs of that value, with its 95 % t interval.</p>')
+        picture = base64.b64encode(figures.png(figure(table, varied[0], measures), dpi=110)).decode()
+        body = f'<img src="data:image/png;base64,{picture}" alt="each measure">\n'
+        body += '<p class="meta">Small: a run. Large: the mean of all runs of that value, with its 95 % t interval.</p>\n'
     heads = "".join(f"<th>{html.escape(name)}</th>" for name in table)
     rows = "".join(_row(out, row) for row in table.astype(object).where(table.notna(), "").to_dict("records"))
-    parts.append(f'<div class="wide"><table><tr>{heads}</tr>{rows}</table></div>')
+    body += f'<div class="wide"><table><tr>{heads}</tr>{rows}</table></div>'
     counts = ", ".join(f"{count} {status}" for status, count in table["status"].value_counts().items())
-    about = f"{len(table)} runs: {counts}"
-    record.write(out / "index.html", pages.page(f"Sweep “{out.name}”", about, "\n".join(parts)))
+    record.write(out / "index.html", pages.page(f"Sweep “{out.name}”", f"{len(table)} runs: {counts}", body))
 
 
 def _table(out, runs, varied, states):
     """(a row for each run, the columns of what was measured that can be drawn: numbers that differ)."""
-    found = {run.name: record.read(out / run.name / run.path.stem / "metrics.json") for run in runs if states[run.name]}
-    metrics = {name: values.get("metrics", {}) for name, values in found.items()}
+    files = {run.name: out / run.name / run.path.stem / "metrics.json" for run in runs if states[run.name]}
+    found = {name: record.read(file).get("metrics", {}) for name, file in files.items()}
     taken = {"run", "notebook", "status", "seconds", "hardware", "error", *varied}
-    columns = {name: f"{name} (measured)" if name in taken else name for values in metrics.values() for name in values}
+    columns = {name: f"{name} (measured)" if name in taken else name for values in found.values() for name in values}
     rows = []
     for run in runs:
-        state, measured = states[run.name], metrics.get(run.name, {})
-        row = {"run": run.name, "notebook": run.path.stem}
-        row |= {name: _cell(run.parameters[name]) if name in run.parameters else None for name in varied}
-        row |= {column: _cell(measured[name]) if name in measured else None for name, column in columns.items()}
+        state, measured = states[run.name], found.get(run.name, {})
+        row = {"run": run.name, "notebook": run.path.stem} | {name: _cell(run.parameters, name) for name in varied}
+        row |= {column: _cell(measured, name) for name, column in columns.items()}
         row |= {"status": state.get("status", "waiting"), "seconds": state.get("seconds")}
-        row |= {"hardware": ", ".join(f"{value} {name}" for name, value in state.get("hardware", {}).items())}
+        row["hardware"] = ", ".join(f"{value} {name}" for name, value in state.get("hardware", {}).items())
         rows.append(row | {"error": state.get("error")})
     table = pd.DataFrame(rows, dtype=object)
     return table, [column for name, column in columns.items() if name not in varied and _can_be_drawn(table[column].dropna())]
 
 
-def _cell(value):
-    return value if isinstance(value, int | float | str) else json.dumps(value)
+def _cell(values, name):
+    value = values.get(name)
+    return value if isinstance(value, int | float | str) or name not in values else json.dumps(value)
 
 
 def _can_be_drawn(column):

@@ -53,7 +53,7 @@ class Trainer(Panel):
         first, now = (({name: _said(value) for name, value in some.items()}) for some in (self._first, values))
         changed = ", ".join(f"{name} {said}" for name, said in now.items() if said != first[name])
         name = f"run {self.runs}" + (f": {changed}" if changed else "")
-        self._watch = Watch(self._say, functools.partial(self._put, name), self._examine)
+        self._watch = Watch(self._say, functools.partial(self._put, name))
         self.error, self.status.value = None, "building the network …"
         self._at_work(True)
         self._thread = threading.Thread(target=self._run, args=(self._watch, name, values), daemon=True)
@@ -91,16 +91,12 @@ class Trainer(Panel):
         self._at_work(False)
         _training.release()
 
-    def _say(self, text, share=None):
-        self.status.value = text
-        if share is not None:
-            self.bar.value = share
+    def _say(self, text, share):
+        self.bar.value, self.status.value = share, text
 
-    def _examine(self, model):
-        if self.examine:
+    def _put(self, name, history, model=None):
+        if model and self.examine:
             self.examined = self.examine(model)
-
-    def _put(self, name, history):
         self.histories[name] = history
         if name not in self._shown.options:
             self._shown.options, self._shown.value = list(self.histories), (*self._shown.value, name)
@@ -116,12 +112,12 @@ class Watch(keras.callbacks.Callback):
     """Tells how far Keras is, and Keras when to pause and when to stop.
 
     say(text, share of all steps): five times a second. put(history): one row an epoch, the one at work included, once a
-    second. examine(model): before the `put` after each epoch.
+    second; and put(history, model) after each epoch.
     """
 
-    def __init__(self, say, put, examine):
+    def __init__(self, say, put):
         super().__init__()
-        self.say, self.put, self.examine, self.rows = say, put, examine, []
+        self.say, self.put, self.rows = say, put, []
         self.stopped, self._go = False, threading.Event()
         self._go.set()
         self.begun = self.told = self.drawn = time.perf_counter()
@@ -149,7 +145,7 @@ class Watch(keras.callbacks.Callback):
         share = (self.epoch + (batch + 1) / self.params["steps"]) / epochs
         if not self._go.is_set():
             begun = time.perf_counter()
-            self.say(f"paused in epoch {self.epoch + 1} of {epochs}")
+            self.say(f"paused in epoch {self.epoch + 1} of {epochs}", share)
             self._go.wait()
             self.paused += time.perf_counter() - begun
         self.model.stop_training |= self.stopped
@@ -164,8 +160,7 @@ class Watch(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self.rows.append({"epoch": epoch + 1, **logs})
-        self.examine(self.model)
-        self.put(pd.DataFrame(self.rows))
+        self.put(pd.DataFrame(self.rows), self.model)
 
 
 def _said(value):
