@@ -51,7 +51,6 @@ class Dataset(_Images):
 
     x_train, x_test: uint8 (n, height, width, channels). y_train, y_test: integers (n,), numbers of `class_names`.
     masks_train, masks_test: bool (n, height, width), True on the object; None if it is not known.
-
     Raises ValueError for arrays that disagree, and for a label out of range.
     """
 
@@ -144,7 +143,6 @@ class Scenes(_Images):
     """Training and test images, and the class of each of their pixels.
 
     x_train, x_test: uint8 (n, height, width, channels). y_train, y_test: uint8 (n, height, width), numbers of `class_names`.
-
     Raises ValueError for arrays that disagree, and for a number out of range.
     """
 

@@ -42,7 +42,6 @@ def load(
     hold class_names. image_size: side, or (height, width), in pixels; images are resized to it, and it must be given if
     their sizes differ. Images have one channel if all files are grey, else RGB; 16-bit values keep their upper 8. Decoded
     folders and archives are kept in a cache: the folder DECONVLIB_CACHE, or the system's.
-
     Raises ValueError for an unknown name, a folder without two classes, images of several sizes, a corrupt image (named);
     FileNotFoundError if there is neither a file nor a download.
     """
@@ -93,7 +92,6 @@ def sample(
     .npz with x and y, or x_test and y_test, or x alone; an .npy of images; or a name that `load` knows, for its test
     images. Arrays are uint8, or floats in [0, 1]. Only the chosen images are decoded. They are resized (Pillow,
     antialiased) to the height and width, whatever their proportions; colours become grey, or grey RGB, as the channels say.
-
     Raises ValueError for a collection without images, a corrupt image (named), and as `load`.
     """
     height, width, channels = image_shape
@@ -157,7 +155,6 @@ def load_scenes(path: str | Path, image_size: int | tuple[int, int] | None = Non
 
     Each grey value or colour in the masks is a class, in ascending order. A fifth of the images is split off for testing,
     by `seed`. image_size: as for `load`; masks are resized to it by the nearest pixel.
-
     Raises ValueError for an image without a mask, a corrupt file (named), sizes that differ, fewer than 5 images, and masks
     with one value or more than 256; FileNotFoundError if there is no such folder.
     """

@@ -119,7 +119,6 @@ def strongest(
     (n, height, width, channels), an array in memory or on disk; or an iterable of such batches. One pass over them for all
     layers together, in which only the k best of each channel are kept. Shows progress where it takes longer than two
     seconds.
-
     Raises ValueError for an unknown layer, for images that do not fit, or fewer of them than k.
     """
     names = [layers] if isinstance(layers, str) else list(layers)

@@ -10,7 +10,6 @@ def as_input(model: keras.Model, images: np.ndarray) -> np.ndarray:
 
     images: (n, height, width, channels), n ≥ 1. Where the model begins with a Rescaling of its own, that says what it
     takes: uint8 pixels stay 0 to 255 for a scale such as 1 / 255, and floats out of the range are refused.
-
     Raises ValueError for another shape, type or range, no image, or a NaN.
     """
     images = np.asarray(images)

@@ -59,7 +59,6 @@ def project(
     whole_map: seed every unit of the channel with its activation, instead of the strongest alone. switches: False
     unpools without them, each value spread evenly over its region. chain_rule: functions or layers, by their names in
     `coverage`, at which the plain chain rule may stand in for a rule that is not defined there.
-
     Raises ValueError for an unknown layer, channel or rule, for images that do not fit, and for a nonlinearity that the
     rule does not cover.
     """
@@ -91,7 +90,6 @@ def project_units(
     shape. A patch has the size of the receptive field, at most the image's; at a border it is shifted into the image.
     signal: what each unit starts with; None: its own activation. The rest as for `project`, which gives the same values.
     Shows progress where it takes longer than two seconds.
-
     Raises ValueError also for a unit outside the images or the layer.
     """
     inputs.check_images(model, images)

@@ -32,7 +32,6 @@ def measure(model: keras.Model, images: np.ndarray, layers: list[str] | None = N
     duplicate_of: the first live channel before it with a correlation of activations, or a cosine of filters, of 0.95 or
         more; else <NA>. Only the second of a pair is a duplicate;
     correlation, cosine: the largest with an earlier live channel, else NaN.
-
     Raises ValueError for an unknown layer, one without maps, or a model without rectified convolutions.
     """
     layers = projection.rectified_convolutions(model) if layers is None else layers

@@ -29,7 +29,6 @@ def deletion(model: keras.Model, images: np.ndarray, maps: np.ndarray, classes: 
     A better map lets it fall earlier: its area under the curve is smaller. maps: (n, height, width); classes: integers
     (n,). Pixels of equal saliency go in random order, because maps of one unit are zero over much of the image. Takes
     n · (steps + 1) predictions, in batches. Petsiuk et al. 2018, section 4.1.
-
     Raises ValueError for maps that do not fit the images or hold NaN, a class that the model does not have, and outputs
     that are not probabilities.
     """

@@ -71,7 +71,6 @@ def measure(
     snapshots: {epoch: weights}, from `Snapshots`. images: uint8, or float as the model takes them, (n, height, width,
     channels); the paper searches all training images. A picture jumps when another image becomes the strongest. The model
     has its own weights again afterwards, also after an error.
-
     Raises ValueError for weights of another model, an unknown layer or channel, and as deconvnet.project_units.
     """
     image, patches = [], []

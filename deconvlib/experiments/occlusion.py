@@ -61,7 +61,6 @@ def measure(
     size: of the square, in pixels. stride: pixels between places; all squares lie within the image, the last one flush
     with its border. fill: "gray", the middle of the range of pixels; "mean", each image's mean colour; "blur", the image
     itself under a Gaussian of s.d. size / 2, which hides the detail and leaves the colours.
-
     Raises ValueError for an unknown layer, channel or fill, a square that does not fit, and labels that are not the model's.
     """
     floats, labels = inputs.as_input(model, images), checks.labels(model, labels, len(images))

@@ -19,7 +19,6 @@ def checkerboard(maps: np.ndarray, stride: int) -> float:
     are left out. Each map is averaged at each of the stride² places in the grid: that is the part that repeats with it.
     The variance of these means is the energy at the nonzero multiples of 1 / stride on both axes (Odena et al. 2016 show
     these peaks); it is divided by the mean square of the map.
-
     Raises ValueError for maps of another form, or smaller than the grid.
     """
     maps = np.asarray(maps, np.float64)

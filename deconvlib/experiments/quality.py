@@ -12,7 +12,6 @@ def of_images(images: np.ndarray, originals: np.ndarray) -> pd.DataFrame:
     Both float (n, height, width, channels) in [0, 1], of 7 × 7 pixels or more. SSIM (Wang et al. 2004) uses a square
     window of 7 pixels, and is the mean over the channels. For an image equal to its original the PSNR is that of an error
     of half a grey level of 255.
-
     Raises ValueError for images of another shape than their originals, and for NaN.
     """
     if images.shape != originals.shape or images.ndim != 4:
@@ -31,7 +30,6 @@ def frechet_distance(features: np.ndarray, others: np.ndarray) -> float:
 
     |m₁ - m₂|² + tr(C₁ + C₂ - 2 (C₁ C₂)^½), as in Heusel et al. 2017. They take the features of another network, and numbers
     of different networks cannot be compared. Few images make it too large.
-
     Raises ValueError for features of different size, or fewer than two of them.
     """
     if features.ndim != 2 or features.shape[1:] != others.shape[1:] or min(len(features), len(others)) < 2:

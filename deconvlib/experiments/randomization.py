@@ -60,7 +60,6 @@ def cascade(
     - value, low, high: mean over the images and its 95 % confidence interval (Student's t), for this one draw of weights
     Against "unrandomized" every value at depth 0 is exactly 1. A hidden unit's maps share an envelope, high in the middle of
     what it sees and zero outside, and it alone correlates their absolute values: read the signed correlation there.
-
     Raises ValueError for a channel that the layer does not have, fewer than 3 × 3 pixels in sight, a layer that its
     initializer would not change, and as `deconvnet.project_units`.
     """

@@ -47,7 +47,6 @@ def class_projections(
 
     classes: integers (n,), one for each image. The projection starts before the softmax, and with 1, not with the score as
     in `deconvnet.project`: a score may be negative, and a rectified negative signal shows another map.
-
     Raises ValueError for a class that the model does not have, and as `deconvnet.project`.
     """
     images = inputs.as_input(model, images)

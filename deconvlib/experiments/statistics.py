@@ -45,7 +45,6 @@ def read(path: Path) -> pd.DataFrame:
     The runs recorded `regime`, and numbers under names like "variant: number". Columns: regime, seed, variant, and one for
     each number; a list becomes a list again. Failed and waiting runs are left out; a sweep without a finished run has no
     rows.
-
     Raises FileNotFoundError; ValueError where one of these columns is missing.
     """
     table = pd.read_csv(path)

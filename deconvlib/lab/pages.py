@@ -5,27 +5,7 @@ from pathlib import Path
 
 from deconvlib.lab import record
 
-PAGE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>deconvlib: {title}</title>
-<style>
-body {{ font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }}
-h1 {{ font-size: 1.5rem; margin-bottom: 0 }} h2 {{ font-size: 1.15rem; margin: 0 }}
-section {{ border-top: 1px solid #ddd; padding: 1.2rem 0 }}
-.meta, .links {{ color: #666; font-size: .85rem }}
-img {{ max-width: 100%; margin: .6rem 0 }}
-table {{ border-collapse: collapse; font-size: .9rem }}
-th, td {{ padding: .1rem 1.2rem .1rem 0; vertical-align: top; text-align: left }}
-.wide {{ overflow-x: auto }}
-td:last-child {{ font-variant-numeric: tabular-nums }}
-.failed, .interrupted {{ color: #b00020 }}
-pre {{ background: #fdecea; padding: .8rem; overflow-x: auto; white-space: pre-wrap }}
-</style>
-<h1>{title}</h1>
-<p class="meta">{about}</p>
-{body}
-</html>
-"""
+PAGE = Path(__file__).with_name("page.html").read_text(encoding="utf-8")  # for str.format
 
 
 def page(title: str, about: str, body: str) -> str:

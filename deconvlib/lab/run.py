@@ -35,7 +35,6 @@ def run(
     beside the notebooks' folder where it is not given. folder: of the notebooks; where it is not given, `series` finds it.
     A notebook that finished here before with the same code, parameters and library is kept, as long as none before it ran
     anew; `fresh` keeps none. One that fails is marked, its executed copy kept, and the next one runs.
-
     Raises UserError before anything runs: where there are no notebooks, for an unknown notebook, profile or parameter, a
     value of another type than the parameter's default, or an `out` in which another run is at work.
     """

@@ -66,7 +66,6 @@ def sweep(
     a time (one for every GPU, else for every two cores). out: of the results; reports/<grid's name> beside the notebooks'
     folder where it is not given. folder: of the notebooks; where it is not given, `series` finds it. Runs that are recorded
     here with the same code, parameters and library are kept, also those that failed unless `failed`.
-
     Raises UserError before anything runs: where there are no notebooks, for an unknown notebook, profile, parameter or type
     in the grid, a scheduler that does not answer, an `out` in which another sweep is at work, or a missing package; later
     where the scheduler is lost.

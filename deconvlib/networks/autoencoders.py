@@ -43,7 +43,6 @@ def encoder_decoder(
         those known near them (normalized convolution: Knutsson & Westin 1993); it corrects these alone.
     normalization: "none"; "batch": a batch normalization after each convolution; "deconvolution_and_batch": that, and each
         convolution but the decoder's sees decorrelated patches (Ye et al. 2020). seed: initial weights (Glorot uniform).
-
     Raises ValueError for a name or number that cannot work, sides that don't halve so often among them.
     """
     checks.known("normalization", normalization, ("none", "batch", "deconvolution_and_batch"))
@@ -127,7 +126,6 @@ def variational(
     num_classes: above 0 the decoder is also told the class, as one-hot (n, num_classes), the second input (Kingma et al. 2014).
     divergence_weight: of the code's Kullback–Leibler divergence from that normal distribution, in nats a pixel value, beside
         the mean squared error; 2 σ² where pixels deviate by σ from what is decoded (Kingma & Welling 2014).
-
     Raises ValueError for a name or number that cannot work.
     """
     checks.positive("code and filters", code, *filters)

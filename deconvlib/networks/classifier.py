@@ -63,7 +63,6 @@ def classifier(
         "deconvolution_then_batch": "batch", and the first convolution deconvolved: no maps are as correlated as the pixels.
     activation: any name that Keras knows. pooling: "max" or "average". dense_units: hidden ones; 0: no such layer. dropout:
         share in [0, 1) dropped before each dense layer. l1, l2: penalties on kernels. seed: weights (Glorot uniform), dropout.
-
     Raises ValueError for a name or number that cannot work, and says what would.
     """
     checks.known("pooling", pooling, POOLINGS)

@@ -32,7 +32,6 @@ def load(
 
     Nested models are opened into one graph, and logits get a softmax. Keras builds its own layers, and those registered
     here, from the file's description; no code of the file runs.
-
     Raises FileNotFoundError; ValueError for a file that is not whole, or needs code that is not here, which is named and not
     run; for an unknown application; for images of any size without `image_size`.
     """

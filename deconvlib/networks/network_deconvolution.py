@@ -121,7 +121,6 @@ class DeconvolvedConv2D(_Deconvolved, keras.layers.Conv2D):
     max_patches: only the batch's first images do, so many that there are no more patches; their order must mean nothing.
     epsilon: added to the variances (1e-5). iterations: of `inverse_square_root` (5). momentum: share of the running
         averages that a step leaves (0.9). The others: Keras'; channels last, groups 1.
-
     Raises ValueError for numbers that cannot work. Ye et al. 2020, algorithm 1; with block=64, max_patches=None and
     up to 64 channels, their FastDeconv.
     """

@@ -63,7 +63,6 @@ def fit(
     callbacks: Keras'; their `model` wraps `model` and has its weights. `EarlyStopping` is a choice: give it the dataset
         that `hold_out` returns, whose test images are held-out training images.
     verbose: prints one line an epoch with the time left. seed: of the images' order; the model has its own for the rest.
-
     Raises ValueError for settings that cannot work; FloatingPointError where the loss or a weight is no longer a number,
     with its step or epoch; the model then has the weights of the last good epoch.
     """
