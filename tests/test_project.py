@@ -64,7 +64,9 @@ def test_each_file_imports_only_what_its_part_of_the_list_installs(path):
 def test_the_command_line_looks_for_packages_of_the_extra_lab():
     assert {distribution(module) for module in LAB} <= listed("lab") - listed()
     used = set().union(*(imported(path) for path in LIBRARY if path.parent.name == "lab")) & listed("lab") - listed()
-    assert used - {"nbformat", "traitlets"} <= {distribution(module) for module in LAB}, "these two come with nbconvert"
+    assert used - {"jupyter-client", "nbformat", "traitlets"} <= {distribution(module) for module in LAB}, (
+        "these come with nbconvert"
+    )
 
 
 @pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])

@@ -33,7 +33,8 @@ def folder(tmp_path_factory):
     (folder / "tables" / "accuracy_all").mkdir(parents=True)
     (folder / "tables" / "accuracy_all" / "metrics.csv").write_text(TABLE)
     places = {stem: {"run_dir": "run"} for stem in OTHERS} | {"06_accuracy": {"run_dir": "run", "tables": "tables"}}
-    places["01_data"] = {"run_dir": "untrained"}  # of what it says before notebook 03 has run
+    # 01 of what it says before notebook 03 has run, 09 of a network that has the layers asked for
+    places["01_data"] = places["09_your_model"] = {"run_dir": "untrained"}
     for stem, where in places.items():
         # pictures for readers are those of the notebooks as they are
         values = where if os.environ.get("SCREENSHOTS") else OTHERS[stem] | where
