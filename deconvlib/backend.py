@@ -5,6 +5,7 @@ force, and a notebook would keep them.
 """
 
 import contextlib
+import itertools
 import os
 
 import numpy
@@ -96,8 +97,12 @@ class compiled:
             program = tensorflow.function(function, input_signature=specs).get_concrete_function()
             self.begin = lambda *arguments: program(*(tensorflow.constant(array, "float32") for array in arguments))
         elif NAME == "jax":
-            # captured by a compiled function, weights would stay what they were
-            program = jax.jit(lambda weights, *arguments: _with_weights(model, weights, function, arguments))
+
+            def with_weights(weights, *arguments):  # captured by a compiled function, they would stay what they were
+                with keras.StatelessScope(state_mapping=list(zip(model.variables, weights, strict=True))):
+                    return function(*arguments)
+
+            program = jax.jit(with_weights)
 
             def begin(*arguments):
                 outputs = program([variable.value for variable in model.variables], *map(_lengthened, arguments))
@@ -113,13 +118,8 @@ class compiled:
 
 def fetched(begun):
     """(key, arrays) for each (key, what `compiled.begin` gave): a GPU begins the next one before the last one is fetched."""
-    last = None
-    for one in begun:
-        if last:
-            yield last[0], _arrays(last[1])
-        last = one
-    if last:
-        yield last[0], _arrays(last[1])
+    for (key, outputs), _ in itertools.pairwise(itertools.chain(begun, [None])):
+        yield key, _arrays(outputs)
 
 
 def _arrays(outputs):
@@ -130,11 +130,6 @@ def _lengthened(array):
     """To a power of two, as a program is compiled for each length."""
     padding = (1 << (len(array) - 1).bit_length()) - len(array)
     return numpy.concatenate([array, array[-1:].repeat(padding, axis=0)])
-
-
-def _with_weights(model, weights, function, arguments):
-    with keras.StatelessScope(state_mapping=list(zip(model.variables, weights, strict=True))):
-        return function(*arguments)
 
 
 def with_way_back(function, back):

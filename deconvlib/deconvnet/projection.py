@@ -105,7 +105,8 @@ def project_units(
     projections = np.empty(pixels.shape, np.float32)
     together = engine.together(flat.image)
     if together:
-        program, batches = engine.shared(together), _of_one_image(flat.image, together)
+        program, alike = engine.shared(together), (np.flatnonzero(flat.image == number) for number in np.unique(flat.image))
+        batches = [units[start : start + together] for units in alike for start in range(0, len(units), together)]
     else:
         program, size = engine.windowed if engine.plan else engine.whole
         batches = np.split(np.arange(len(where)), range(size, len(where), size))
@@ -159,7 +160,7 @@ def coverage(model: keras.Model, layer: str, rule: str = "deconvnet", chain_rule
     covered: whether `rule` is defined there; backward: what becomes there of the signal g on its way to the pixels, with
     x what the nonlinearity was given. Pooling is not listed: its switches are the chain rule.
     """
-    rules.known_rule(rule)
+    checks.known("rule", rule, rules.RULES)
     found = []
     for nonlinearity in rules.nonlinearities(model, layer):
         backward = rules.backward(nonlinearity, layer, rule, chain_rule)
@@ -295,12 +296,6 @@ class _Engine:
         """What reaches the pixels from the units, 0 elsewhere, each started with its value or with what stands for it."""
         units = keras.ops.cast(units, values.dtype)
         return keras.ops.cast(back(values * units if self.own else units + keras.ops.zeros_like(values)), "float32")
-
-
-def _of_one_image(numbers, size):
-    """Batches of up to `size` units, by their places in `numbers`, the units of one image in each."""
-    alike = (np.flatnonzero(numbers == number) for number in np.unique(numbers))
-    return [units[start : start + size] for units in alike for start in range(0, len(units), size)]
 
 
 def _batch_size(elements):

@@ -89,11 +89,6 @@ class Nonlinearity(NamedTuple):
     rectifier: Rectifier | None
 
 
-def known_rule(rule: str) -> str:
-    """`rule` itself, where it is one; else a ValueError that lists them."""
-    return checks.known("rule", rule, RULES)
-
-
 def nonlinearities(model: keras.Model, layer: str) -> list[Nonlinearity]:
     """Every nonlinearity between the pixels and the output of `layer`, in the order of computation."""
     graph.find(model, layer)
@@ -119,7 +114,7 @@ def treatment(model: keras.Model, layer: str, rule: str, chain_rule: tuple[str, 
     chain_rule: functions, or layers, at which the plain chain rule may stand in. Raises ValueError for a nonlinearity for
     which the rule is not defined, and that is not among them.
     """
-    known_rule(rule)
+    checks.known("rule", rule, RULES)
     every = nonlinearities(model, layer)
     for name in chain_rule:
         checks.known("nonlinearity", name, sorted({name for step, name, _ in every} | {step.name for step, *_ in every}))
@@ -165,8 +160,10 @@ def caller(layer: str, rule: str, treated: dict[str, Rectifier | None], switches
         rectifier = treated[step.name]
         if rectifier is None or rule == "gradient":
             return operation(*arguments, **keywords)
-        x = _bare(operation)(*arguments, **keywords)
-        return _rectified(x, _activation_of(operation), rectifier, _POLICIES[rule], known(step))
+        policy, seen, activation = _POLICIES[rule], known(step), getattr(operation, "activation", operation)
+        # a rectifier's output lies below 0 and below the ceiling just where its input does
+        rectify = backend.with_way_back(activation, lambda x, g: policy(rectifier, x if seen is None else seen, g))
+        return rectify(_bare(operation)(*arguments, **keywords))
 
     return call
 
@@ -211,20 +208,11 @@ def _divides_by_image(step):
     return sum(tensors) != 1 or (type(step.operation).__name__ != "Multiply" and not tensors[0])
 
 
-def _activation_of(operation):
-    return operation.activation if hasattr(operation, "activation") else operation
-
-
 def _bare(operation):
     """The operation without its activation."""
     if not hasattr(operation, "activation") or graph.kind(operation) == "Activation":
         return lambda x, **_: x  # Keras passes a softmax its mask
     return graph.face(operation, activation=None)
-
-
-def _rectified(x, activation, rectifier, policy, known):
-    # a rectifier's output lies below 0 and below the ceiling just where its input does
-    return backend.with_way_back(activation, lambda x, signal: policy(rectifier, x if known is None else known, signal))(x)
 
 
 def _pooled_evenly(operation, x):

@@ -93,10 +93,6 @@ def _parts(spans, map_):
     return tuple(Part(*map(int, span), length) for span, length in zip(spans, map_.shape[1:3], strict=True))
 
 
-def _pads(operation):
-    return graph.kind(operation) == "ZeroPadding2D" or getattr(operation, "padding", None) == "same"
-
-
 class _Held:
     """The part of a map that was computed. A class of its own: keras.tree would open a tuple."""
 
@@ -145,14 +141,17 @@ def run(model: keras.Model, layer: str, plan: Plan, images, units, call, known=N
 def _on_part(step, plan, units, call, values, arguments, keywords):
     """The part of the step's output that the plan holds. values: {id of an argument that is _Held: its value}."""
     parts, operation, kind = plan.reads[step.name], step.operation, graph.kind(step.operation)
-    padded = _pads(operation)
+    padded = kind == "ZeroPadding2D" or getattr(operation, "padding", None) == "same"
     inside = _inside(parts, units) if padded else None
 
     def read(held):
         if not isinstance(held, _Held):
             return held
-        value = _narrowed(values[id(held)], held.parts, parts)
-        return keras.ops.where(inside, value, _padding_of(operation, value)) if padded else value
+        begin = [part.low - whole.low for part, whole in zip(parts, held.parts, strict=True)]
+        value = values[id(held)][:, begin[0] : begin[0] + parts[0].size, begin[1] : begin[1] + parts[1].size]
+        # not minus infinity, which times zero is not a number
+        lowest = np.finfo(np.float32).min if kind == "MaxPooling2D" else 0.0
+        return keras.ops.where(inside, value, keras.ops.cast(lowest, value.dtype)) if padded else value
 
     arguments, keywords = keras.tree.map_structure(read, (arguments, keywords))
     if kind in ("ZeroPadding2D", "Cropping2D"):  # only move the places
@@ -185,13 +184,6 @@ def _places(parts, units):
     ]
 
 
-def _narrowed(value, held, parts):
-    (top, bottom), (left, right) = (
-        (part.low - whole.low, part.high - whole.low + 1) for part, whole in zip(parts, held, strict=True)
-    )
-    return value[:, top:bottom, left:right]
-
-
 def _inside(parts, units):
     """Booleans (n, height, width, 1): which places of the parts lie in the map."""
     rows, columns = (
@@ -199,12 +191,6 @@ def _inside(parts, units):
         for part, places in zip(parts, _places(parts, units), strict=True)
     )
     return keras.ops.logical_and(rows[:, :, None, None], columns[:, None, :, None])
-
-
-def _padding_of(operation, value):
-    # not minus infinity, which times zero is not a number
-    lowest = np.finfo(np.float32).min if graph.kind(operation) == "MaxPooling2D" else 0.0
-    return keras.ops.cast(lowest, value.dtype)
 
 
 def gather(arrays: np.ndarray, numbers: np.ndarray, corner: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -86,9 +86,8 @@ def aliasing(model: keras.Model, images: np.ndarray) -> pd.DataFrame:
     layer's output at stride 1; over all channels and images, without each map's mean, under a Hann window, and before the
     activation, which adds frequencies of its own. White noise would give 1 - 1 / s².
 
-    images: uint8, or float as the model takes them; some dozens are enough. Columns layer, kind, stride, aliased; worst,
-    the channel with the largest share, and worst_aliased, its share. Left out: layers whose output at stride 1 has less
-    than 8 places a side, and all but convolutions and poolings.
+    images: uint8, or float as the model takes them; some dozens are enough. Columns layer, kind, stride, aliased. Left out:
+    layers whose output at stride 1 has less than 8 places a side, and all but convolutions and poolings.
     """
     samplers = [step for step in graph.steps(model) if graph.kind(step.operation) in _SAMPLING]
     samplers = {step.name: step for step in samplers if max(step.operation.strides) > 1}
@@ -111,14 +110,12 @@ def aliasing(model: keras.Model, images: np.ndarray) -> pd.DataFrame:
         for name, maps in zip(every, read(batch), strict=True):
             if min(maps.shape[1:3]) >= SMALLEST:
                 energy, share = _spectrum(maps, samplers[name].operation.strides)
-                parts = [part.sum(axis=(0, 1)) for part in (energy * share[..., None], energy)]
-                sums[name] = sums.get(name, 0) + np.stack(parts)
+                sums[name] = sums.get(name, 0) + np.array([(energy * share[..., None]).sum(), energy.sum()])
     found = []
     for name, (folded, whole) in sums.items():
-        operation, share = samplers[name].operation, np.divide(folded, whole, out=np.zeros(len(whole)), where=whole > 0)
-        total = folded.sum() / (whole.sum() or 1)
-        found.append((name, type(operation).__name__, tuple(operation.strides), total, int(share.argmax()), share.max()))
-    return pd.DataFrame(found, columns=["layer", "kind", "stride", "aliased", "worst", "worst_aliased"])
+        operation = samplers[name].operation
+        found.append((name, type(operation).__name__, tuple(operation.strides), folded / (whole or 1)))
+    return pd.DataFrame(found, columns=["layer", "kind", "stride", "aliased"])
 
 
 def _kernels(model, layers):

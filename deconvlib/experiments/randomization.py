@@ -108,8 +108,9 @@ def ssim(maps: np.ndarray, others: np.ndarray) -> np.ndarray:
     if side < 3:
         raise ValueError(f"maps of {maps.shape[1]} × {maps.shape[2]} pixels have no structure to compare; 3 × 3 is the least")
     window = min(7, side - 1 + side % 2)
-    pairs = zip(_scaled(maps), _scaled(others), strict=True)
-    return np.array([structural_similarity(a, b, win_size=window, data_range=1.0) for a, b in pairs])
+    # each divided by its maximum; an empty map stays zero
+    scaled = [[(one / (max(one.max(), 0) or 1)).astype(np.float64) for one in part] for part in (maps, others)]
+    return np.array([structural_similarity(a, b, win_size=window, data_range=1.0) for a, b in zip(*scaled, strict=True)])
 
 
 def rank_correlation(maps: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -192,12 +193,6 @@ def _randomize(layer, seed, name):
     if kernels and all(np.array_equal(old, new) for old, new in kernels):
         raise ValueError(f"layer {name!r} cannot be randomized: its initializer gives the kernel that it has already")
     layer.set_weights(drawn)
-
-
-def _scaled(maps):
-    """Each map divided by its maximum; an empty map stays zero."""
-    largest = maps.max(axis=(1, 2), keepdims=True)
-    return (maps / np.where(largest > 0, largest, 1)).astype(np.float64)
 
 
 def _check_pair(maps, others):

@@ -11,7 +11,7 @@ from deconvlib import checks
 from deconvlib.backend import keras
 from deconvlib.deconvnet import graph, inputs, projection
 from deconvlib.deconvnet.activations import Units
-from deconvlib.deconvnet.rules import RULES, known_rule
+from deconvlib.deconvnet.rules import RULES
 
 
 def measure(projections: np.ndarray) -> np.ndarray:
@@ -61,7 +61,7 @@ def known_rules(rules):
     """The rules as a list; ValueError for an unknown one, or a single name."""
     if isinstance(rules, str) or not rules:
         raise ValueError(f"rules must be several names of {', '.join(map(repr, RULES))}, not {rules!r}")
-    return [known_rule(rule) for rule in rules]
+    return [checks.known("rule", rule, RULES) for rule in rules]
 
 
 def check_maps(maps, shape):

@@ -1,7 +1,7 @@
 """Kernels whose every reply is heard: papermill's client may wait for ever for one that has long come.
 
-jupyter_client sends through a second face of the socket on which its client waits. Where the reply comes just then, that face
-takes the news of it, and the client sleeps on: seen with widgets, whose state nbclient sends while a cell runs.
+jupyter_client sends through a second face of the socket on which its client waits. A reply that comes just then wakes that
+face alone: seen with widgets, whose state nbclient sends while a cell runs.
 """
 
 import time

@@ -52,7 +52,8 @@ def run(
 def _run_all(everything, paths, parameters, profile, out, fresh):
     runs, chosen = [], []
     for path in everything:
-        entry = {"name": path.stem, "title": _title(path), "status": "waiting", "seconds": None, "error": None}
+        title = re.search(r'"# (.+?)(?:\\n)?"', path.read_text(encoding="utf-8")) or ("", path.stem)
+        entry = {"name": path.stem, "title": title[1], "status": "waiting", "seconds": None, "error": None}
         earlier = record.read(out / path.stem / "run.json")
         if path in paths:
             chosen.append(entry)
@@ -184,11 +185,6 @@ def fingerprint(path, parameters):
     library = [file.read_text(encoding="utf-8") for file in sorted(LIBRARY.rglob("*.py"))]
     told = json.dumps([code, parameters, library, os.environ.get("KERAS_BACKEND", "tensorflow")], sort_keys=True)
     return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
-
-
-def _title(path):
-    match = re.search(r'"# (.+?)(?:\\n)?"', path.read_text(encoding="utf-8"))
-    return match.group(1) if match else path.stem
 
 
 @contextlib.contextmanager

@@ -50,7 +50,11 @@ class Trainer(Panel):
             self.status.value = "A training is at work in this kernel: stop it first."
             return
         self.runs, values = self.runs + 1, self.values
-        first, now = (({name: _said(value) for name, value in some.items()}) for some in (self._first, values))
+        # as text: a logarithmic slider's value is rounded in the browser to where its handle can stand
+        first, now = (
+            {name: f"{value:.2g}" if isinstance(value, float) else str(value) for name, value in some.items()}
+            for some in (self._first, values)
+        )
         changed = ", ".join(f"{name} {said}" for name, said in now.items() if said != first[name])
         name = f"run {self.runs}" + (f": {changed}" if changed else "")
         self._watch = Watch(self._say, functools.partial(self._put, name))
@@ -161,8 +165,3 @@ class Watch(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         self.rows.append({"epoch": epoch + 1, **logs})
         self.put(pd.DataFrame(self.rows), self.model)
-
-
-def _said(value):
-    # a logarithmic slider's value is rounded in the browser to where its handle can stand
-    return f"{value:.2g}" if isinstance(value, float) else str(value)

@@ -103,7 +103,6 @@ def test_white_noise_is_folded_as_its_bandwidth_says(stride):
     assert row["layer"] == "layer" and row["kind"] == "DepthwiseConv2D" and row["stride"] == (stride, stride)
     # without the mean of each map a little less of what is kept
     assert 0 < row["aliased"] - (1 - 1 / stride**2) < 0.015
-    assert row["aliased"] <= row["worst_aliased"] < row["aliased"] + 0.02
 
 
 @pytest.mark.parametrize(
