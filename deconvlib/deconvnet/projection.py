@@ -219,12 +219,11 @@ class _Engine:
         """
         call = rules.caller(self.layer, self.rule, self.treated, self.switches)
 
-        def forward(images):
-            own = lambda step, *arguments, **keywords: call(step, step.operation, *arguments, **keywords)  # noqa: E731
-            return graph.run(self.model, [images], own, until=self.layer)
+        def evaluate(step, *arguments, **keywords):
+            return call(step, step.operation, *arguments, **keywords)
 
         def pull(images, places, channels):
-            maps, back = backend.vjp(forward, images)
+            maps, back = backend.vjp(lambda pixels: graph.run(self.model, [pixels], evaluate, until=self.layer), images)
             flat = keras.ops.reshape(maps, (-1, self.rows * self.columns, self.channels))
             channels, places = keras.ops.cast(channels, maps.dtype), keras.ops.cast(places, maps.dtype)
             strongest = keras.ops.argmax(keras.ops.sum(flat * channels[:, None], axis=2), axis=1)
