@@ -37,15 +37,30 @@ def within(what: str, numbers, limit: int, where: str) -> np.ndarray:
     return numbers
 
 
-def labels(model, labels: np.ndarray, count: int) -> np.ndarray:
-    """`labels` as an array; ValueError unless they are `count` integers, one an image, each a class of the classifier."""
-    labels, shape = np.asarray(labels), model.output_shape
+def classifier(model) -> int:
+    """The number of classes that `model` tells apart; ValueError unless it gives one vector an image, of two or more."""
+    shape = model.output_shape
     if not isinstance(shape, tuple) or len(shape) != 2 or shape[1] < 2:
         raise ValueError(f"model {model.name!r} ends in {shape}; a classifier, with a probability for each class, is needed")
+    return shape[1]
+
+
+def probabilities(model, answers: np.ndarray):
+    """Raises ValueError unless each row of what `model` answered is a distribution."""
+    if answers.min() < 0 or abs(answers.sum(axis=1) - 1).max() > 0.01:
+        raise ValueError(
+            f"the outputs of model {model.name!r} are not the probabilities of one class an image: end it in a softmax; where "
+            "several labels may be true, make of each a model that ends in Dense(1, activation='sigmoid')"
+        )
+
+
+def labels(model, labels: np.ndarray, count: int) -> np.ndarray:
+    """`labels` as an array; ValueError unless they are `count` integers, one an image, each a class of the classifier."""
+    labels, classes = np.asarray(labels), classifier(model)
     if labels.shape != (count,) or not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(f"labels must be {count} integers, one an image, not {labels.dtype} of shape {labels.shape}")
-    wrong = np.flatnonzero((labels < 0) | (labels >= shape[1]))
+    wrong = np.flatnonzero((labels < 0) | (labels >= classes))
     if len(wrong):
         label, image = labels[wrong[0]], wrong[0]
-        raise ValueError(f"label {label} of image {image} is not a class of this model; its classes are 0 to {shape[1] - 1}")
+        raise ValueError(f"label {label} of image {image} is not a class of this model; its classes are 0 to {classes - 1}")
     return labels

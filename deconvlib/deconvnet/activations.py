@@ -18,9 +18,9 @@ BATCH = 128  # images; more are no faster on a processor
 def reader(model: keras.Model, layers: list[str], reduce, image_shape: tuple[int, int, int]):
     """A compiled function: float32 images (n, *image_shape) -> the arrays of `reduce`, each with n as its first axis.
 
-    reduce(outputs of the layers, in their order) -> a list of tensors, in operations of keras.ops. Nothing behind the last
-    of the layers is computed. What is compiled is kept for the next call with the same arguments; weights are read anew
-    each time. Raises ValueError for an unknown layer.
+    reduce(outputs of the layers, in their order) -> a list of tensors, in operations of keras.ops. Only what a layer depends
+    on is computed. What is compiled is kept for the next call with the same arguments; weights are read anew each time.
+    Raises ValueError for an unknown layer.
     """
     for layer in layers:
         graph.find(model, layer)
@@ -28,18 +28,20 @@ def reader(model: keras.Model, layers: list[str], reduce, image_shape: tuple[int
 
 
 def _compiled(model, layers, reduce, image_shape):
-    last = [step.name for step in graph.steps(model) if step.name in layers][-1]
+    way = graph.ancestors(model, layers)
 
     def forward(images):
         outputs = {}
 
         def call(step, *arguments, **keywords):
+            if step.name not in way:
+                return [None] * len(step.node.outputs)
             output = step.operation(*arguments, **keywords)
             if step.name in layers:
                 outputs[step.name] = output
             return output
 
-        graph.run(model, [images], call, until=last)
+        graph.run(model, [images], call)
         return reduce([outputs[layer] for layer in layers])
 
     return backend.compiled(forward, model, image_shape)
@@ -77,7 +79,7 @@ def batches(model: keras.Model, images: np.ndarray, what: str):
     size = batch_size(model, images.shape[1:])
     for start in progress.steps(range(0, len(images), size), what):
         batch = images[start : start + size]
-        yield start, inputs.as_floats(model, batch, range(start, start + len(batch)))
+        yield start, inputs.as_input(model, batch, range(start, start + len(batch)))
 
 
 def batch_size(model: keras.Model, image_shape: tuple[int, int, int]) -> int:
@@ -129,13 +131,12 @@ def strongest(
         images = [images[start : start + batch_size] for start in range(0, len(images), batch_size)]
     best, count = {}, 0
     for batch in progress.steps(images, "strongest units"):
-        inputs.check_images(model, batch)
         numbers = range(count, count + len(batch))
         if not best:
             shapes = _shapes(model, names, batch.shape[1:3])
             find = reader(model, names, peaks, batch.shape[1:])
             best = {layer: np.full((3, k, shape[-1]), -np.inf) for layer, shape in shapes.items()}
-        found = find(inputs.as_floats(model, batch, numbers))
+        found = find(inputs.as_input(model, batch, numbers))
         for (layer, kept), values, places in zip(best.items(), found[::2], found[1::2], strict=True):
             pool = np.stack([values, np.broadcast_to(np.array(numbers)[:, None], values.shape), places])
             pool = np.concatenate([kept, pool], axis=1)

@@ -21,48 +21,78 @@ def steps(model: keras.Model) -> list[Step]:
     A layer called several times appears once for each call. Raises TypeError for a model without a graph.
     """
     found = []
-    run(model, _function(model).inputs, lambda step, *_, **__: found.append(step) or step.node.outputs)
+    run(model, functional(model).inputs, lambda step, *_, **__: found.append(step) or step.node.outputs)
     return found
 
 
 def run(model: keras.Model, inputs, call, until: str | None = None):
-    """The output of layer `until` (of the model where None), each operation evaluated by `call`.
+    """The output of layer `until` (of the model where None), each operation on the way to it evaluated by `call`.
 
-    call(step, *arguments) returns the operation's output; the arguments are tensors, or whatever `inputs` and `call`
-    deal in: shapes, intervals, receptive fields.
+    call(step, *arguments, **keywords) returns the operation's output; the arguments are tensors, or whatever `inputs` and
+    `call` deal in: shapes, intervals, receptive fields. As in Keras' `predict`, no operation is told that it is trained.
     """
-    evaluated = _evaluate(model, inputs, call, "")
-    while True:
-        try:
-            name, output = next(evaluated)
-        except StopIteration as end:
-            return end.value
-        if name == until:
-            return output
+    if until is None:
+        return _evaluate(model, inputs, call, "")
+    way, found = ancestors(model, [until]), []
+
+    def on_the_way(step, *arguments, **keywords):
+        output = call(step, *arguments, **keywords) if step.name in way else [None] * len(step.node.outputs)
+        if step.name == until:
+            found.append(output)
+        return output
+
+    _evaluate(model, inputs, on_the_way, "")
+    return found[0]
+
+
+def ancestors(model: keras.Model, layers: list[str]) -> set[str]:
+    """The names of `layers` and of every step that one of them depends on."""
+    read = {}
+
+    def note(step, *arguments, **keywords):
+        read[step.name] = {part for part in keras.tree.flatten((arguments, keywords)) if isinstance(part, _From)}
+        return [_From(step.name)] * len(step.node.outputs)
+
+    _evaluate(model, [_From(None)] * len(functional(model).inputs), note, "")
+    found, waiting = set(), list(layers)
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += [part.step for part in read[name] if part.step]
+    return found
+
+
+class _From:
+    """What stands for a tensor: the name of the step that made it; None: the model's input."""
+
+    def __init__(self, step):
+        self.step = step
 
 
 def _evaluate(model, inputs, call, prefix):
-    """Yields (name, output) after each operation, and after each nested model; returns the model's output."""
-    function = _function(model)
-    values = {id(tensor): value for tensor, value in zip(function.inputs, keras.tree.flatten(inputs), strict=True)}
+    """The model's output."""
+    inner = functional(model)
+    values = {id(tensor): value for tensor, value in zip(inner.inputs, keras.tree.flatten(inputs), strict=True)}
     times = collections.Counter()
-    for depth in sorted(function._nodes_by_depth, reverse=True):
-        for node in function._nodes_by_depth[depth]:
+    for depth in sorted(inner._nodes_by_depth, reverse=True):
+        for node in inner._nodes_by_depth[depth]:
             if node.is_input:
                 continue
             arguments, keywords = node.arguments.fill_in(values)
+            if keywords.get("training"):  # the default of augmentation; `predict` overrides it, and one that was given
+                keywords["training"] = False
             times[node.operation] += 1
             again = f":{times[node.operation]}" if times[node.operation] > 1 else ""
             name = f"{prefix}{node.operation.name}{again}"
             if isinstance(node.operation, keras.Model):
-                output = yield from _evaluate(node.operation, arguments[0], call, name + "/")
+                output = _evaluate(node.operation, arguments[0], call, name + "/")
             else:
                 output = call(Step(name, node.operation, node), *arguments, **keywords)
-            yield name, output
             for tensor, value in zip(node.outputs, keras.tree.flatten(output), strict=True):
                 values[id(tensor)] = value
-    outputs = [values[id(tensor)] for tensor in function.outputs]
-    return keras.tree.pack_sequence_as(function._outputs_struct, outputs)
+    outputs = [values[id(tensor)] for tensor in inner.outputs]
+    return keras.tree.pack_sequence_as(inner._outputs_struct, outputs)
 
 
 def find(model: keras.Model, layer: str) -> Step:
@@ -78,7 +108,10 @@ def find(model: keras.Model, layer: str) -> Step:
     raise ValueError(f"layer {layer!r} is not in this model; {hint} layers with feature maps are {listed}")
 
 
-def _function(model):
+def functional(model: keras.Model) -> keras.Model:
+    """The model that holds the graph: `model` itself, or what a Sequential is inside. Raises TypeError where there is none."""
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"a keras.Model is needed, not a {type(model).__name__}; networks.load reads one from a file")
     if isinstance(model, keras.Sequential):
         if not model.built or model._functional is None:
             raise TypeError(f"model {model.name!r} is not built; begin it with keras.Input(shape)")
@@ -124,6 +157,11 @@ def kind(operation: keras.Operation) -> str:
     # a class of the user's may have the name of a layer that is known, and do something else
     name, module = type(operation).__name__, type(operation).__module__
     return name if module.startswith(("keras.", "deconvlib.")) else f"{module}.{name}"
+
+
+def is_augmentation(kind: str) -> bool:
+    """Whether layers of this kind leave an image at inference as it is."""
+    return kind.startswith("Random") and kind != "RandomCrop"  # of which Keras declares another shape than it gives
 
 
 def face(layer: keras.Operation, **attributes) -> keras.Operation:
@@ -191,10 +229,10 @@ def kept(make, model: keras.Model, *arguments):
 
 
 def _state(model):
-    parts = _function(model).operations
+    parts = functional(model).operations
     nested = [_state(part) for part in parts if isinstance(part, keras.Model)]
     return (
-        _function(model),
+        functional(model),
         *nested,
         *((getattr(part, "activation", None), getattr(part, "compute_dtype", None)) for part in parts),
     )

@@ -47,30 +47,34 @@ def project(
     rule: str = "deconvnet",
     *,
     whole_map: bool = False,
+    signal: float | None = None,
     switches: bool = True,
     chain_rule: tuple[str, ...] = (),
 ) -> np.ndarray:
     """Each image's strongest unit of one channel, projected back to the pixels: float32 of the shape of `images`.
 
     images: uint8, or float as the model takes them, (n, height, width, channels). The unit is seeded with its
-    activation, all others of the layer with zero (section 2.1 of the paper). Where `layer` is a softmax, the projection
-    starts from before it. The model is not changed.
+    activation, all others of the layer with zero (section 2.1 of the paper). Where `layer` is a softmax or a sigmoid, the
+    projection starts before it, with the score: one below 0 gives another map by the rules that rectify than signal=1, with
+    which a gradient starts. The model is not changed.
 
-    whole_map: seed every unit of the channel with its activation, instead of the strongest alone. switches: False
+    whole_map: seed every unit of the channel, instead of the strongest alone. signal: what each unit starts with; None: its
+    own activation. switches: False
     unpools without them, each value spread evenly over its region. chain_rule: functions or layers, by their names in
     `coverage`, at which the plain chain rule may stand in for a rule that is not defined there.
     Raises ValueError for an unknown layer, channel or rule, for images that do not fit, and for a nonlinearity that the
     rule does not cover.
     """
     images = inputs.as_input(model, images)
-    engine = graph.kept(_Engine, model, layer, rule, switches, tuple(chain_rule), True, images.shape[1:3])
+    engine = graph.kept(_Engine, model, layer, rule, switches, tuple(chain_rule), signal is None, images.shape[1:3])
     checks.within("channel", channel, engine.channels, f"in layer {layer!r}")
     program, size = engine.whole
     projections = np.empty_like(images)
     for start in range(0, len(images), size):
         batch = images[start : start + size]
         places = np.full((len(batch), engine.rows * engine.columns), whole_map, np.float32)
-        (projections[start : start + size],) = program(batch, places, _one_hot([channel] * len(batch), engine.channels))
+        channels = np.float32(1 if signal is None else signal) * _one_hot([channel] * len(batch), engine.channels)
+        (projections[start : start + size],) = program(batch, places, channels)
     return projections
 
 
@@ -88,7 +92,7 @@ def project_units(
 
     images: all the images that `units` names by number; of a memory-mapped array only what they see is read. units: of any
     shape. A patch has the size of the receptive field, at most the image's; at a border it is shifted into the image.
-    signal: what each unit starts with; None: its own activation. The rest as for `project`, which gives the same values.
+    The rest as for `project`, which gives the same values.
     Shows progress where it takes longer than two seconds.
     Raises ValueError also for a unit outside the images or the layer.
     """
@@ -192,6 +196,7 @@ class _Engine:
     def __init__(self, model, layer, rule, switches, chain_rule, own, image_size):
         self.model, self.layer, self.rule, self.own = model, layer, rule, own
         self.switches, self.treated = switches, rules.treatment(model, layer, rule, chain_rule)
+        _check_weights(model, layer)
         shapes = graph.shapes(model, image_size, until=layer)
         shape = shapes[layer]
         if len(shape) not in (1, 3):
@@ -226,7 +231,8 @@ class _Engine:
             maps, back = backend.vjp(lambda pixels: graph.run(self.model, [pixels], evaluate, until=self.layer), images)
             flat = keras.ops.reshape(maps, (-1, self.rows * self.columns, self.channels))
             channels, places = keras.ops.cast(channels, maps.dtype), keras.ops.cast(places, maps.dtype)
-            strongest = keras.ops.argmax(keras.ops.sum(flat * channels[:, None], axis=2), axis=1)
+            chosen = keras.ops.cast(channels != 0, flat.dtype)  # whatever a unit starts with, a negative signal too
+            strongest = keras.ops.argmax(keras.ops.sum(flat * chosen[:, None], axis=2), axis=1)
             strongest = keras.ops.one_hot(strongest, self.rows * self.columns, dtype=flat.dtype)
             asked = keras.ops.max(places, axis=1, keepdims=True)
             units = (places + (1 - asked) * strongest)[:, :, None] * channels[:, None]
@@ -295,6 +301,15 @@ class _Engine:
         """What reaches the pixels from the units, 0 elsewhere, each started with its value or with what stands for it."""
         units = keras.ops.cast(units, values.dtype)
         return keras.ops.cast(back(values * units if self.own else units + keras.ops.zeros_like(values)), "float32")
+
+
+def _check_weights(model, layer):
+    """Raises ValueError for weights on the way to `layer` that are not numbers: so would the projection be."""
+    way = graph.ancestors(model, [layer])
+    for step in graph.steps(model):
+        for weight in getattr(step.operation, "weights", ()) if step.name in way else ():
+            if not np.isfinite(keras.ops.convert_to_numpy(weight)).all():
+                raise ValueError(f"layer {step.name!r} has weights that are NaN or infinite; was its training broken off?")
 
 
 def _batch_size(elements):

@@ -80,9 +80,7 @@ class _Reach:
 _POINTWISE = {
     *("Activation", "ReLU", "LeakyReLU", "PReLU", "ELU", "Softmax", "BatchNormalization", "Dense", "Identity"),
     *("Rescaling", "Normalization", "Dropout", "SpatialDropout2D", "AlphaDropout", "GaussianNoise", "GaussianDropout"),
-    *("ActivityRegularization", "RandomFlip", "RandomTranslation", "RandomRotation", "RandomZoom", "RandomContrast"),
-    "RandomBrightness",  # at inference these leave an image as it is
-    *("DeconvolvedDense", "ReconstructionLoss"),
+    *("ActivityRegularization", "DeconvolvedDense", "ReconstructionLoss"),
     # layers, and functions of keras.ops
     *("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Concatenate", "TrueDivide", "Divide", "Negative"),
     *("Relu", "Relu6", "LeakyRelu", "Elu", "Gelu", "Silu", "Selu", "Sigmoid", "Tanh", "Softplus", "HardSigmoid"),
@@ -142,10 +140,14 @@ def spans(operation: keras.Operation, shape: tuple, constants: list) -> tuple[Sp
     an operation that is not known here.
     """
     kind = graph.kind(operation)
+    if _picks_channels(kind, operation, shape, constants):
+        return ITSELF, ITSELF
     if kind in _WHOLE or (len(shape) != 4 and kind in _POINTWISE):
         return None
     if len(shape) != 4 or getattr(operation, "data_format", None) == "channels_first":
         raise UnknownReach
+    if graph.is_augmentation(kind):
+        return ITSELF, ITSELF
     if kind in _POINTWISE and not _same_everywhere(operation, constants):
         raise UnknownReach
     if kind in _POINTWISE:
@@ -165,6 +167,16 @@ def spans(operation: keras.Operation, shape: tuple, constants: list) -> tuple[Sp
     if kind == "Cropping2D":
         return tuple(ITSELF._replace(low=Fraction(before), high=Fraction(before)) for before, _ in operation.cropping)
     raise UnknownReach
+
+
+def _picks_channels(kind, operation, shape, constants):
+    """Whether the operation only picks, orders or stacks channels, as x[..., ::-1] does."""
+    axis = getattr(operation, "axis", None)
+    if kind == "GetItem":
+        return len(shape) == 4 and constants[:-1] in ([Ellipsis], [slice(None)] * 3)
+    if kind == "Stack":
+        return len(shape) == 3 and axis in (-1, 3)
+    return kind in ("Flip", "Take") and len(shape) == 4 and axis in (-1, 3, [-1], [3], (-1,), (3,))
 
 
 def _same_everywhere(operation, constants):

@@ -32,10 +32,10 @@ _LINEAR = {
     *("MaxPooling2D", "AveragePooling2D", "GlobalAveragePooling2D", "GlobalMaxPooling2D", "UpSampling2D"),
     *("ZeroPadding2D", "Cropping2D", "Flatten", "Reshape", "Permute", "Add", "Subtract", "Average", "Concatenate"),
     *("Rescaling", "Normalization", "Identity", "Dropout", "SpatialDropout2D", "GaussianNoise", "GaussianDropout"),
-    *("AlphaDropout", "ActivityRegularization", "Activation", "Transpose", "Negative", "GetItem", "Mean"),
-    *("RandomFlip", "RandomTranslation", "RandomRotation", "RandomZoom", "RandomContrast", "RandomBrightness"),
+    *("AlphaDropout", "ActivityRegularization", "Activation", "Transpose", "Negative", "Mean"),
+    *("GetItem", "Stack", "Split", "Flip", "Take", "Unstack", "ExpandDims", "Squeeze", "CenterCrop", "Resizing"),
     # network deconvolution by its running statistics; unpooling by its switches, which pass no signal themselves
-    *("DeconvolvedConv2D", "DeconvolvedDense", "Unpooling2D", "DepthToSpace", "ReconstructionLoss", "Resizing"),
+    *("DeconvolvedConv2D", "DeconvolvedDense", "Unpooling2D", "DepthToSpace", "ReconstructionLoss"),
 }
 
 
@@ -95,8 +95,6 @@ def nonlinearities(model: keras.Model, layer: str) -> list[Nonlinearity]:
     found = []
 
     def note(step, *arguments, **keywords):
-        if keywords.get("training"):
-            raise ValueError(f"layer {step.name!r} is called with training=True: its output depends on the other images")
         if getattr(step.operation, "data_format", None) == "channels_first":
             raise ValueError(f"layer {step.name!r} has its channels first; build the model with data_format='channels_last'")
         name, rectifier = nonlinearity(step)
@@ -175,14 +173,16 @@ def nonlinearity(step: graph.Step) -> tuple[str | None, Rectifier | None]:
     if kind in ("ReLU", "Relu", "Relu6"):
         ceiling = 6.0 if kind == "Relu6" else getattr(operation, "max_value", None)
         slope, threshold = getattr(operation, "negative_slope", None), getattr(operation, "threshold", None)
-        return kind.lower(), None if threshold else Rectifier(float(slope or 0), float("inf") if ceiling is None else ceiling)
+        if threshold:
+            return f"{kind.lower()}(threshold={threshold:g})", None
+        return kind.lower(), Rectifier(float(slope or 0), float("inf") if ceiling is None else ceiling)
     if kind in ("LeakyReLU", "LeakyRelu"):
         return "leaky_relu", Rectifier(float(operation.negative_slope))
     if kind in ("Softmax", "Sigmoid"):
         return kind.lower(), None
     if kind in _SCALING and len(step.node.input_tensors) == 1 and not _divides_by_image(step):
         return None, None
-    if kind not in _LINEAR:
+    if kind not in _LINEAR and not graph.is_augmentation(kind):
         return kind, None
     activation = getattr(operation, "activation", None)
     if activation in (None, keras.activations.linear):

@@ -8,6 +8,7 @@ the value, and the gradients, that it has in the whole image.
 """
 
 import contextlib
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -82,7 +83,7 @@ def plan(model: keras.Model, layer: str, image_size: tuple[int, int]) -> Plan | 
             except receptive_field.UnknownReach:
                 return None
     holds = {map_: _parts(spans, map_) for map_, spans in needed.items()}
-    elements = sum(rows.size * columns.size * map_.shape[-1] for map_, (rows, columns) in holds.items())
+    elements = sum(rows.size * columns.size * math.prod(map_.shape[3:]) for map_, (rows, columns) in holds.items())
     if elements >= sum(int(np.prod(map_.shape)) for map_ in needed):
         return None
     by_name = [{map_.step.name: parts for map_, parts in found.items() if map_.step} for found in (reads, holds)]
@@ -110,8 +111,6 @@ def run(model: keras.Model, layer: str, plan: Plan, images, units, call, known=N
     pixels, pulls = _Held(images, plan.pixels), []
 
     def on_part(step, *arguments, **keywords):
-        if step.name not in plan.reads:  # on a branch that the units do not see
-            return [None] * len(step.node.outputs)
         held = {id(part): part for part in keras.tree.flatten((arguments, keywords)) if isinstance(part, _Held)}
         sources = list(held.values())
 
@@ -166,14 +165,14 @@ def _on_part(step, plan, units, call, values, arguments, keywords):
 
 
 def cut(whole, parts: tuple[Part, Part], units):
-    """What the units' windows hold of one whole map: (1, height, width, channels) -> (n, *sizes of the parts, channels).
+    """What the units' windows hold of one whole map: (1, height, width, ...) -> (n, *sizes of the parts, ...).
 
     Outside of the map, where `run` puts what the padding does, some value of the map.
     """
     rows, columns = _places(parts, units)
     rows, columns = (keras.ops.clip(x, 0, length - 1) for x, length in ((rows, whole.shape[1]), (columns, whole.shape[2])))
     places = rows[:, :, None] * whole.shape[2] + columns[:, None]
-    return keras.ops.take(keras.ops.reshape(whole, (-1, whole.shape[3])), places, axis=0)
+    return keras.ops.take(keras.ops.reshape(whole, (-1, *whole.shape[3:])), places, axis=0)
 
 
 def _places(parts, units):

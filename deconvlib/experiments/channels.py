@@ -21,8 +21,8 @@ _SAMPLING = ("Conv2D", "DeconvolvedConv2D", "DepthwiseConv2D", "SeparableConv2D"
 def measure(model: keras.Model, images: np.ndarray, layers: list[str] | None = None) -> pd.DataFrame:
     """What each channel does on `images`, and what is wrong with it; one row a channel.
 
-    layers: with feature maps; None: every rectified convolution. images: uint8, or float as the model takes them, enough
-    of them to excite every channel that can be. Columns:
+    layers: with feature maps, or of dense units; None: every rectified convolution. images: uint8, or float as the model
+        takes them, enough of them to excite every channel that can be. Columns:
 
     layer, channel; peak, the largest activation; firing, the share of units above 0;
     dead: no unit fires on any image;
@@ -32,15 +32,15 @@ def measure(model: keras.Model, images: np.ndarray, layers: list[str] | None = N
     duplicate_of: the first live channel before it with a correlation of activations, or a cosine of filters, of 0.95 or
         more; else <NA>. Only the second of a pair is a duplicate;
     correlation, cosine: the largest with an earlier live channel, else NaN.
-    Raises ValueError for an unknown layer, one without maps, or a model without rectified convolutions.
+    Raises ValueError for an unknown layer, one of neither maps nor units, or a model without rectified convolutions.
     """
     layers = projection.rectified_convolutions(model) if layers is None else layers
     if not layers:
         raise ValueError(f"model {model.name!r} has no rectified convolution; name its layers with maps")
     for layer in layers:
         shape = graph.find(model, layer).node.outputs[0].shape
-        if len(shape) != 4:
-            raise ValueError(f"layer {layer!r} has outputs of shape {tuple(shape[1:])}; feature maps are needed")
+        if len(shape) not in (2, 4):
+            raise ValueError(f"layer {layer!r} has outputs of shape {tuple(shape[1:])}: not feature maps, nor a vector")
     read = activations.reader(model, layers, activations.maps, images.shape[1:])
     peaks, sums = dict.fromkeys(layers, -np.inf), dict.fromkeys(layers, (0, 0, 0.0, 0.0))
     for _, batch in activations.batches(model, images, "channels"):
@@ -124,7 +124,7 @@ def _kernels(model, layers):
 
     def call(step, *arguments, **_):
         kind = type(step.operation).__name__
-        if kind in ("Conv2D", "Conv2DTranspose", "DeconvolvedConv2D"):
+        if kind in ("Conv2D", "Conv2DTranspose", "DeconvolvedConv2D", "Dense"):
             kernel = step.operation.transformed()[0] if kind == "DeconvolvedConv2D" else step.operation.kernel
             kernel = keras.ops.convert_to_numpy(kernel).astype(float)
             kernel = np.moveaxis(kernel, 2, 3) if kind == "Conv2DTranspose" else kernel  # its outputs come third

@@ -8,7 +8,7 @@ from scipy import ndimage
 from deconvlib import checks, figures
 from deconvlib.backend import keras
 from deconvlib.deconvnet import activations, inputs
-from deconvlib.experiments import occlusion, saliency, statistics
+from deconvlib.experiments import saliency, statistics
 
 
 class Curve(NamedTuple):
@@ -62,7 +62,7 @@ def _curve(model, begin, end, maps, classes, steps):
         ranks = np.stack([_rank(maps[i], seed=[0, i]) for i in range(image[0], image[-1] + 1)])
         done = ranks[image - image[0]] < changed[step, None, None]
         found = model.predict_on_batch(np.where(done[..., None], end[image], begin[image]))
-        occlusion.check_probabilities(model, found)
+        checks.probabilities(model, found)
         probability[image, step] = found[np.arange(len(found)), classes[image]]
     share = changed / pixels
     return Curve(share, probability, np.trapezoid(probability, share, axis=1))

@@ -7,7 +7,6 @@ from scipy import ndimage
 from deconvlib import checks, figures, progress
 from deconvlib.backend import keras
 from deconvlib.deconvnet import activations, graph, inputs
-from deconvlib.experiments import occlusion
 
 SCALES = np.linspace(1.0, 1.8, 17)  # the paper's range
 ROTATIONS = np.arange(0.0, 351.0, 10.0)  # degrees; the paper's range
@@ -54,7 +53,7 @@ def measure(
             some = amounts[start : start + step]
             moved = np.stack([floats[image], *(transformed(floats[image], *change) for change in some)])
             *measured, probabilities = (array[1:] for array in read(moved))
-            occlusion.check_probabilities(model, probabilities)
+            checks.probabilities(model, probabilities)
             for layer, distance, length in zip(layers, measured[::2], measured[1::2], strict=True):
                 relative = np.divide(distance, length, out=np.full(len(some), np.nan), where=length > 0)
                 numbers = zip(some, distance, relative, probabilities[:, labels[image]], strict=True)

@@ -73,7 +73,7 @@ def measure(
     layers = [layer, graph.steps(model)[-1].name]
     read, batch = activations.reader(model, layers, _sums, floats.shape[1:]), activations.batch_size(model, floats.shape[1:])
     sums, probabilities = activations.over(model, layers, _sums, floats, "occlusion")
-    check_probabilities(model, probabilities)
+    checks.probabilities(model, probabilities)
     channel = sums.argmax(axis=1)[:, None] if channels is None else np.tile(channels, (len(floats), 1))
     shape = (len(floats), len(rows), len(columns))
     activation = np.empty((*shape, channel.shape[1]), np.float32)
@@ -122,12 +122,6 @@ def agreement(model: keras.Model, images: np.ndarray, occluded: Occlusion) -> pd
         for (image, k), channel in np.ndenumerate(occluded.channel):
             found.append((image, channel, picture, *_correlation(energy[image, ..., k].ravel(), drop[image, ..., k].ravel())))
     return pd.DataFrame(found, columns=["image", "channel", "picture", "linear", "rank"])
-
-
-def check_probabilities(model, probabilities):
-    """Raises ValueError unless each row of what the model answered is a distribution."""
-    if probabilities.min() < 0 or abs(probabilities.sum(axis=1) - 1).max() > 0.01:
-        raise ValueError(f"the outputs of model {model.name!r} are not probabilities; end it in a softmax")
 
 
 def _places(length, size, stride, image_size):

@@ -5,14 +5,16 @@ import sys
 import zipfile
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 from deconvlib import checks
 from deconvlib.backend import keras
-from deconvlib.deconvnet import graph
+from deconvlib.deconvnet import graph, inputs, rules
 
 APPLICATIONS = tuple(name for name in dir(keras.applications) if name[0].isupper())
 PIXELS = object()  # what stands for a tensor on which no weight has acted
+_FUNCTIONS = {"activations", "constraints", "initializers", "ops", "regularizers"}  # Keras' modules of what a layer may call
 _FOREIGN_CODE = {"Lambda", "TorchModuleWrapper", "JaxLayer", "FlaxLayer", "TFSMLayer"}  # Keras' layers that hold a program
 
 
@@ -21,6 +23,7 @@ def load(
     weights: str | None = None,
     preprocessing: str | None = None,
     image_size: int | tuple[int, int] | None = None,
+    pixels: tuple[float, float] | None = None,
 ) -> keras.Model:
     """The model of a .keras file, or keras.applications' of that name, as the rest of this library takes it.
 
@@ -29,30 +32,47 @@ def load(
         what its own first layer says, else [0, 1]. An application comes with its own. It becomes the model's first layers,
         so that the model takes uint8, or floats in [0, 1], in RGB; BGR is swapped in the first convolutions' filters.
     image_size: side, or (height, width), of the images, for a model that takes any.
+    pixels: (lowest, highest) value that the file's model takes, in place of `preprocessing`; None: what its own first
+        layers say (`deconvnet.inputs.pixel_range`), else [0, 1].
 
-    Nested models are opened into one graph, and logits get a softmax. Keras builds its own layers, and those registered
-    here, from the file's description; no code of the file runs.
+    Nested models are opened into one graph. Logits get a softmax; one logit, or one sigmoid, becomes the probabilities of
+    two classes, 0 and 1. Keras builds its own layers, and those registered here, from the file's description; no code of the
+    file runs.
     Raises FileNotFoundError; ValueError for a file that is not whole, or needs code that is not here, which is named and not
-    run; for an unknown application; for images of any size without `image_size`.
+    run; for weights that are not numbers; for an unknown application; for images of any size without `image_size`.
     """
+    if preprocessing and pixels:
+        raise ValueError(f"preprocessing {preprocessing!r} says what pixels the model takes; leave pixels={pixels} out")
+    numbers = isinstance(pixels, tuple | list) and len(pixels) == 2
+    if pixels and not (numbers and np.isfinite(pixels).all() and pixels[0] < pixels[1]):
+        raise ValueError(f"pixels are (lowest, highest) that the model takes, as (0, 255), not {pixels!r}")
     if str(model) not in APPLICATIONS:
         network = _read(Path(model).expanduser())
     else:
         network, preprocessing = _application(str(model), weights), preprocessing or str(model)
-    if len(network.inputs) != 1 or len(network.outputs) != 1 or len(network.inputs[0].shape) != 4:
-        raise ValueError(f"model {network.name!r} must take one image, (height, width, channels), and have one output")
+    inputs.check_model(network)
+    if len(network.outputs) != 1:
+        raise ValueError(f"model {network.name!r} has {len(network.outputs)} outputs; a model of one is needed")
     shape = list(network.inputs[0].shape[1:])
     if None in shape:
         if image_size is None or shape[2] is None:
             raise ValueError(f"model {network.name!r} takes images of any size {tuple(shape)}; give image_size")
         sides = image_size if isinstance(image_size, tuple | list) else (image_size, image_size)
         shape[:2] = [own or side for own, side in zip(shape, sides, strict=False)]
-    last = graph.steps(network)[-1].operation
-    logits = type(last).__name__ in ("Dense", "Activation") and last.activation is keras.activations.linear
-    nested = any(isinstance(layer, keras.Model) for layer in network.layers)
-    if not preprocessing and not logits and not nested and list(network.inputs[0].shape[1:]) == shape:
+    ending, nested = _ending(network), any(isinstance(layer, keras.Model) for layer in network.layers)
+    if not preprocessing and not pixels and not ending and not nested and list(network.inputs[0].shape[1:]) == shape:
         return network
-    return _rebuilt(network, tuple(shape), preprocessing, logits)
+    return _rebuilt(network, tuple(shape), preprocessing, pixels, ending)
+
+
+def _ending(network):
+    """What stands in place of probabilities: "logits", one "logit", one "sigmoid"; or None."""
+    last = graph.steps(network)[-1]
+    function, one = rules.nonlinearity(last)[0], tuple(network.outputs[0].shape[1:]) == (1,)
+    if one and function == "sigmoid":
+        return "sigmoid"
+    logits = type(last.operation).__name__ in ("Dense", "Activation") and function is None
+    return ("logit" if one else "logits") if logits else None
 
 
 def _application(name, weights):
@@ -67,17 +87,20 @@ def _read(path):
         checks.known("model", str(path), APPLICATIONS)
     if not path.exists():
         raise FileNotFoundError(f"there is no file {path}; looked for it from {Path.cwd()}")
-    resave = "load it where you trust it, and save it with model.save('model.keras')"
-    if path.is_dir() or path.suffix in (".h5", ".hdf5", ".pb"):
-        raise ValueError(f"{path} is of an older format, which can run code as it is loaded: {resave}")
     if path.suffix != ".keras" or not zipfile.is_zipfile(path):
-        raise ValueError(f"{path} is not a .keras file, or it is cut short: save it anew with model.save('model.keras')")
+        raise ValueError(_no_keras_file(path))
     try:
         with zipfile.ZipFile(path) as archive:
             config = json.loads(archive.read("config.json"))
+            version = json.loads(archive.read("metadata.json"))["keras_version"]
         needed = _needed({key: value for key, value in config.items() if key != "compile_config"})  # losses are not loaded
     except Exception as error:
-        raise ValueError(f"{path} is not a whole .keras file: {error}. Save it anew with model.save('model.keras')") from error
+        raise ValueError(
+            f"{path} is not a whole .keras file: {_line(error)}. Save it anew with model.save('model.keras')"
+        ) from error
+    if version.startswith("2."):
+        way = f"There, tf_keras.models.load_model({path.name!r}).save_weights('weights.h5'). {_ANEW.format('weights.h5')}"
+        raise ValueError(f"{path} was saved by Keras {version}, and Keras 3 cannot read it. {way}")
     if needed:
         raise ValueError(
             f"{path} needs {' and '.join(needed)}, which the file cannot be trusted to bring: nothing of it was run. Import "
@@ -85,9 +108,36 @@ def _read(path):
             "layer of each Lambda; or save the part with feature maps alone, keras.Model(inputs, outputs) of Keras' layers"
         )
     try:
-        return keras.models.load_model(path, compile=False, safe_mode=True)
+        model = keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:
-        raise ValueError(f"{path} cannot be loaded: {error}") from error
+        raise ValueError(f"{path} cannot be loaded: {_line(error)}") from error
+    for variable in model.variables:
+        if not np.isfinite(keras.ops.convert_to_numpy(variable)).all():
+            raise ValueError(f"{path}: the weights {variable.path} hold NaN or infinity; the training that made them diverged")
+    return model
+
+
+_ANEW = "Make it in Keras 3 by its own code, then model.load_weights({!r}) and model.save('model.keras')"
+
+
+def _no_keras_file(path):
+    """What a file, or a folder, is that is no .keras file, and the way on."""
+    if path.is_file() and h5py.is_hdf5(path):
+        with h5py.File(path) as held:
+            whole = "model_config" in held.attrs
+        if not whole:
+            return f"{path} holds weights without layers. {_ANEW.format(path.name)}"
+        trusted = f"Where you trust it, keras.models.load_model({path.name!r}).save('model.keras'); if Keras cannot read it"
+        return f"{path} is of an older format, which can run code as it is loaded. {trusted}: {_ANEW.format(path.name)}"
+    if path.suffix == ".keras":
+        return f"{path} is not a .keras file, or it is cut short: save it anew with model.save('model.keras')"
+    return (
+        f"{path} is not a .keras file. Make a model of another tool of Keras' layers, with layer.set_weights(...), and save it"
+    )
+
+
+def _line(error):
+    return " ".join(str(error).split())[:300]
 
 
 def _needed(config):
@@ -96,7 +146,10 @@ def _needed(config):
     if isinstance(config, dict) and "class_name" in config and "config" in config:
         kind, module = config["class_name"], config.get("module")
         name = config["config"] if kind == "function" else config.get("registered_name") or kind
-        own = str(module).partition(".")[0] == "keras" or (kind == "function" and hasattr(keras.activations, str(name)))
+        parts = str(module).split(".")
+        own = parts[0] == "keras" if kind != "function" else hasattr(keras.activations, str(name))
+        if kind == "function" and parts[0] == "keras":  # others change the state of Keras
+            own = bool(_FUNCTIONS & set(parts))
         if kind in _FOREIGN_CODE:
             found.append(f"the {kind} layer {config['config'].get('name')!r}")
         elif kind == "__lambda__":
@@ -107,18 +160,35 @@ def _needed(config):
     return list(dict.fromkeys([*found, *(name for part in parts for name in _needed(part))]))
 
 
-def _rebuilt(network, shape, preprocessing, logits):
+def _rebuilt(network, shape, preprocessing, pixels, ending):
     """The same layers with the same weights as one graph, behind the preprocessing, and before a softmax for logits."""
-    images = keras.Input(shape, name="images")
-    x, swapped = _preprocessed(images, preprocessing) if preprocessing else (images, False)
-    copies = {}
-    (output,) = keras.tree.flatten(graph.run(network, [x], graph.copying(network, copies)))
+    last, copies = graph.steps(network)[-1], {}
+    taken = {step.operation.name for step in graph.steps(network)}
+    front, classes, softmax = (name + "_" * (name in taken) for name in ("rescale", "classes", "softmax"))
+    images = x = keras.Input(shape, name="images")
+    swapped = False
+    if preprocessing:
+        x, swapped = _preprocessed(images, preprocessing, front)
+    elif pixels:
+        x = keras.layers.Rescaling(float(pixels[1] - pixels[0]), offset=float(pixels[0]), name=front)(images)
+    copied, bare = graph.copying(network, copies), graph.copying(network, {}, activation=None)
+
+    def call(step, *arguments, **keywords):
+        if step.name != last.name or ending != "sigmoid":
+            return copied(step, *arguments, **keywords)
+        return bare(step, *arguments, **keywords) if graph.kind(step.operation) == "Dense" else arguments[0]
+
+    (output,) = keras.tree.flatten(graph.run(network, [x], call))
     for layer in _readers(network) if swapped else ():
         if type(layer).__name__ != "Conv2D" or layer.groups > 1:  # network deconvolution's statistics would swap too
             raise ValueError(f"preprocessing {preprocessing!r} swaps red and blue; layer {layer.name!r} cannot follow")
         kernel, *others = layer.get_weights()
         copies[layer].set_weights([kernel[:, :, ::-1], *others])
-    output = keras.layers.Softmax(dtype="float32", name="softmax")(output) if logits else output
+    if ending in ("logit", "sigmoid"):
+        two = keras.layers.Dense(2, use_bias=False, dtype="float32", name=classes)
+        output = two(output)
+        two.set_weights([np.array([[-0.5, 0.5]])])  # their difference is the logit, so that the softmax gives its sigmoid
+    output = keras.layers.Softmax(dtype="float32", name=softmax)(output) if ending else output
     return keras.Model(images, output, name=network.name)
 
 
@@ -137,7 +207,7 @@ def _readers(network):
     return list(dict.fromkeys(found))
 
 
-def _preprocessed(images, application):
+def _preprocessed(images, application, name):
     """(images in [0, 1] as the application's network takes them, but in RGB; whether it takes BGR)."""
     module = getattr(keras.applications, checks.known("preprocessing", application, APPLICATIONS)).__module__
     # what it does to black, red, green and blue says what it does to every colour: all of them are linear
@@ -149,7 +219,7 @@ def _preprocessed(images, application):
         matrix, black = matrix[:, ::-1], black[::-1]
     scale = matrix.diagonal()
     if np.ptp(scale) < 1e-6 and np.ptp(black) < 1e-6:
-        return keras.layers.Rescaling(float(scale[0]), offset=float(black[0]), name="rescale")(images), swapped
-    x = keras.layers.Rescaling(255.0, name="rescale")(images)
+        return keras.layers.Rescaling(float(scale[0]), offset=float(black[0]), name=name)(images), swapped
+    x = keras.layers.Rescaling(255.0, name=name)(images)
     mean, deviation = -255 * black / scale, 255 / scale
     return keras.layers.Normalization(mean=mean.tolist(), variance=(deviation**2).tolist(), name="centre")(x), swapped

@@ -6,12 +6,11 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import confusion_matrix
 
-from deconvlib import backend, figures
+from deconvlib import backend, checks, figures
 from deconvlib.backend import keras
 from deconvlib.data import inspect
 from deconvlib.data.dataset import Dataset
-from deconvlib.deconvnet import graph
-from deconvlib.training.fit import Batches
+from deconvlib.deconvnet import graph, inputs
 
 BATCH = 250  # images
 
@@ -51,6 +50,28 @@ def _forward(model, *shapes):
     return backend.compiled(lambda *parts: model(parts if len(parts) > 1 else parts[0], training=False), model, *shapes)
 
 
+def check_classifier(model: keras.Model):
+    """Raises ValueError unless `model` gives the probabilities of two or more classes for an image; asked of a black one."""
+    checks.classifier(model)
+    checks.probabilities(model, predict(model, np.zeros((1, *model.input_shape[1:]), np.float32)))
+
+
+def readings(model: keras.Model, images: np.ndarray, labels: np.ndarray | None = None) -> pd.DataFrame:
+    """What a classifier answers where its pixels are read in each of the usual ranges: one row a range.
+
+    images: uint8 (n, height, width, channels); labels: integers (n,), the true classes, or None. Columns: pixels, the range;
+    confidence, the mean; answers, how many classes are given; accuracy, where there are labels. The range that a model was
+    trained on gives the best accuracy; without labels, more confidence and more classes are a sign, and no proof.
+    """
+    rows = []
+    for low, high in inputs.RANGES:
+        chances = predict(model, low + images.astype(np.float32) * ((high - low) / 255))
+        answers, sure = chances.argmax(axis=1), chances.max(axis=1).mean()
+        row = {"pixels": f"{low} to {high}", "confidence": sure, "answers": len(set(answers))}
+        rows.append(row if labels is None else row | {"accuracy": np.mean(answers == labels)})
+    return pd.DataFrame(rows)
+
+
 class Evaluation(NamedTuple):
     """What a classifier does on test images. n images, K classes; shares and probabilities in [0, 1]."""
 
@@ -72,9 +93,9 @@ def evaluate(model: keras.Model, dataset: Dataset, mirrored: bool = False) -> Ev
     """
     if model.output_shape[-1] != dataset.num_classes:
         raise ValueError(f"the model has {model.output_shape[-1]} classes, {dataset.name} has {dataset.num_classes}")
-    batches = Batches(dataset.x_test, dataset.y_test, BATCH)
     views = (0, 4) if mirrored else (0,)
-    images = (batches[number][0] for number in range(len(batches)))
+    parts = (dataset.x_test[start : start + BATCH] for start in range(0, len(dataset.x_test), BATCH))
+    images = (inputs.as_input(model, part) for part in parts)
     probabilities = np.concatenate([np.mean([predict(model, turned(x, view)) for view in views], axis=0) for x in images])
     predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
     right = predicted == dataset.y_test

@@ -284,6 +284,35 @@ def test_a_unit_may_start_with_another_signal_than_its_activation():
         np.testing.assert_allclose(less, -2 * one, atol=1e-5 * scale)
 
 
+@pytest.mark.parametrize("rule", deconvnet.RULES)
+def test_both_doors_start_a_class_below_zero_alike(rule):
+    """By the class score as it is, or by the signal that is given: with 1, where a gradient starts, another map."""
+    model = networks.classifier((16, 16, 3), 4, filters=(6, 8))
+    model.get_layer("logits").set_weights([model.get_layer("logits").get_weights()[0], np.full(4, -9.0)])
+    images = np.random.default_rng(0).integers(0, 256, (5, 16, 16, 3), np.uint8)
+    nothing = np.zeros(5, int)
+    units = deconvnet.Units(np.arange(5), nothing, nothing, nothing + 2, nothing)
+    found = {}
+    for signal in (None, 1.0, -2.0):
+        found[signal] = deconvnet.project(model, images, "softmax", 2, rule, signal=signal)
+        patches = deconvnet.project_units(model, images, "softmax", units, rule, signal=signal)
+        np.testing.assert_allclose(found[signal], patches.projections, atol=1e-6 * np.abs(found[signal]).max())
+    own, one = (maps[0].ravel() / np.linalg.norm(maps[0]) for maps in (found[None], found[1.0]))
+    # the score is negative: turned round by the gradient, and rectified by the others
+    assert np.isclose(own @ one, -1) if rule == "gradient" else abs(own @ one) < 0.9
+
+
+def test_weights_that_are_no_numbers_are_refused_by_name():
+    model = networks.classifier((16, 16, 3), 4, filters=(6, 8))
+    kernel, bias = model.get_layer("conv2").get_weights()
+    kernel[0, 0, 0, 0] = np.nan
+    model.get_layer("conv2").set_weights([kernel, bias])
+    image = np.zeros((1, 16, 16, 3), np.uint8)
+    with pytest.raises(ValueError, match="layer 'conv2' has weights that are NaN or infinite"):
+        deconvnet.project(model, image, "conv2", 0)
+    assert np.isfinite(deconvnet.project(model, image, "conv1", 0)).all()
+
+
 def test_plans_are_made_once_and_anew_for_another_activation():
     model = networks.classifier((16, 16, 3), 4, filters=(6, 8))
     image = np.random.default_rng(0).random((1, 16, 16, 3), dtype=np.float32)

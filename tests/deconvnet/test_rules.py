@@ -259,7 +259,7 @@ REFUSED = {  # a call without a rule, and the name under which it is refused
     **{name: (keras.layers.Activation(name), name) for name in ("tanh", "gelu", "silu", "elu", "selu", "softplus", "sigmoid")},
     "keras.ops.tanh": (keras.ops.tanh, "Tanh"),
     "PReLU": (keras.layers.PReLU(), "PReLU"),
-    "threshold": (keras.layers.ReLU(threshold=1.0), "relu"),
+    "threshold": (keras.layers.ReLU(threshold=1.0), "relu(threshold=1)"),
     "a function of the user's": (keras.layers.Activation(lambda x: keras.ops.relu(x) ** 2), "<lambda>"),
     "a layer of the user's": (Doubling(), f"{__name__}.Doubling"),
     "a layer of a known name": (type("Conv2D", (Doubling,), {})(), f"{__name__}.Conv2D"),
@@ -311,12 +311,47 @@ def test_coverage_says_what_becomes_of_the_signal():
         deconvnet.project(model, np.ones((1, *SHAPE)), "f", 0, chain_rule=("swish",))
 
 
-def test_a_call_in_training_mode_is_refused():
-    model = model_of(
-        lambda x: keras.layers.BatchNormalization(name="norm")(x, training=True), keras.layers.Conv2D(2, 3, name="a")
-    )
-    with pytest.raises(ValueError, match="'norm' is called with training=True"):
-        deconvnet.coverage(model, "a")
+@pytest.mark.parametrize(
+    "random",
+    [
+        *(keras.layers.RandomFlip(seed=0), keras.layers.RandomRotation(0.5, seed=0), keras.layers.RandomZoom(0.5, seed=0)),
+        *(keras.layers.RandomBrightness(0.9, value_range=(0, 1), seed=0), keras.layers.RandomContrast(0.9, seed=0)),
+        keras.layers.GaussianNoise(1.0, seed=0),
+        keras.Sequential([keras.layers.RandomFlip(seed=0), keras.layers.RandomTranslation(0.5, 0.5, seed=0)]),
+        lambda x: keras.layers.Dropout(0.9, seed=0)(x, training=True),
+        lambda x: keras.layers.BatchNormalization(momentum=0.0)(x, training=True),
+    ],
+    ids=lambda layer: getattr(layer, "name", "called with training=True"),
+)
+def test_every_layer_is_at_inference_as_in_predict(random):
+    """Augmentation is by default in training; Keras' predict overrides that, and a training=True that was given."""
+    model = model_of(random, keras.layers.Conv2D(3, 3, activation="relu", name="conv"))
+    images = RNG.random((64, *SHAPE)).astype(np.float32)
+    maps = model.predict(images, verbose=0)
+    best = deconvnet.strongest(model, images, "conv", k=5)
+    assert np.array_equal(best.image, np.argsort(-maps.max(axis=(1, 2)), axis=0, kind="stable")[:5].T)
+    assert deconvnet.coverage(model, "conv")["covered"].all()
+    patches = deconvnet.project_units(model, images, "conv", best, "gradient", signal=1.0)
+    assert np.isfinite(patches.projections).all() and np.abs(patches.projections).max() > 0
+
+
+def test_only_what_a_layer_depends_on_counts():
+    """A branch beside it may apply what no rule covers, or break off."""
+    images = keras.Input(SHAPE)
+    first = keras.layers.Conv2D(4, 3, padding="same", activation="relu", name="first")(images)
+    beside = keras.layers.Conv2D(4, 3, padding="same", activation="gelu", name="beside")(first)
+    second = keras.layers.Conv2D(4, 3, padding="same", activation="relu", name="second")(first)
+    nested = keras.Sequential([keras.Input(second.shape[1:]), keras.layers.Conv2D(2, 1, activation="softmax", name="in")])
+    model = keras.Model(images, keras.layers.Concatenate(name="both")([beside, second, nested(first)]))
+    alone = keras.Model(images, second)
+    x = RNG.random((3, *SHAPE)).astype(np.float32)
+    for rule in deconvnet.RULES:
+        assert np.array_equal(deconvnet.project(model, x, "second", 1, rule), deconvnet.project(alone, x, "second", 1, rule))
+    assert deconvnet.coverage(model, "second")["layer"].tolist() == ["first", "second"]
+    both = deconvnet.strongest(model, x, ["second", "beside"], k=2)
+    assert both["beside"].activation.shape == (4, 2)
+    with pytest.raises(ValueError, match="'beside' applies gelu"):
+        deconvnet.project(model, x, "both", 0)
 
 
 def test_mixed_precision():

@@ -143,5 +143,24 @@ def test_refuses():
     flat = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Flatten(name="flat")], name="flat_model")
     with pytest.raises(ValueError, match="'flat_model' has no rectified convolution"):
         channels.measure(flat, NOISE)
-    with pytest.raises(ValueError, match=r"'flat' has outputs of shape \(768,\); feature maps are needed"):
-        channels.measure(flat, NOISE, ["flat"])
+    rows = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Reshape((48, 16), name="rows")])
+    with pytest.raises(ValueError, match=r"'rows' has outputs of shape \(48, 16\): not feature maps, nor a vector"):
+        channels.measure(rows, NOISE, ["rows"])
+
+
+def test_dense_units_are_channels_of_one_place():
+    model = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Flatten(), keras.layers.Dense(5, "relu", name="units")])
+    kernel, bias = RNG.normal(size=(768, 5)), np.array([0, -1000, 0, 0, 0])
+    kernel[:, 3] = 2 * kernel[:, 2]
+    model.get_layer("units").set_weights([kernel, bias])
+    table = channels.measure(model, NOISE, ["units"])
+    assert table["dead"].tolist() == [False, True, False, False, False]
+    assert table["duplicate_of"].tolist() == [pd.NA, pd.NA, pd.NA, 2, pd.NA]
+
+
+def test_a_layer_that_is_dead_throughout_is_told_as_such():
+    model = planted()
+    kernel, bias = model.get_layer("conv1").get_weights()
+    model.get_layer("conv1").set_weights([0 * kernel, bias - 1])
+    faults = channels.faults(channels.measure(model, NOISE, ["conv1"]))
+    assert faults[["channels", "dead", "duplicates", "loud"]].iloc[0].tolist() == [8, 8, 0, 0]

@@ -4,6 +4,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -197,7 +198,13 @@ def test_files_that_are_no_models(tmp_path):
     networks.classifier((16, 16, 1), 3, filters=(4,)).save(good)
     (tmp_path / "short.keras").write_bytes(good.read_bytes()[:5000])
     (tmp_path / "text.keras").write_text("no model")
-    (tmp_path / "old.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
+    model = networks.classifier((16, 16, 1), 3, filters=(4,))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model.save(tmp_path / "old.h5")
+    model.save_weights(tmp_path / "own.weights.h5")
+    (tmp_path / "torch.pt").write_bytes(b"PK")
+    (tmp_path / "folder").mkdir()
     damaged = bytearray(good.read_bytes())
     damaged[len(damaged) // 2 : len(damaged) // 2 + 400] = bytes(400)
     (tmp_path / "damaged.keras").write_bytes(damaged)
@@ -206,18 +213,117 @@ def test_files_that_are_no_models(tmp_path):
     for name, said in {
         "short.keras": "cut short",
         "text.keras": "not a .keras file",
-        "old.h5": "older format",
+        "old.h5": r"older format.*load_model\('old.h5'\).*by its own code, then model.load_weights\('old.h5'\)",
+        "own.weights.h5": r"weights without layers.*model.load_weights\('own.weights.h5'\)",
+        "torch.pt": "not a .keras file.*of another tool",
+        "folder": "not a .keras file",
         "damaged.keras": "damaged.keras",
         "other.keras": "config.json",
     }.items():
         with pytest.raises(ValueError, match=said):
             networks.load(tmp_path / name)
+    for file in sorted(tmp_path.iterdir()):
+        if file != good:
+            with pytest.raises(ValueError, match=r"^[^\n]{20,500}$"):  # in one line
+                networks.load(file)
     with pytest.raises(FileNotFoundError, match=r"no file .*none\.keras"):
         networks.load(tmp_path / "none.keras")
     with pytest.raises(ValueError, match="did you mean 'MobileNetV2'"):
         networks.load("MobilNetV2")
     with pytest.raises(ValueError, match="is not to be had"):
         networks.load("MobileNetV2", weights="no such file")
+
+
+def rewritten(source, target, **changes):
+    """A .keras file again, with parts of its text files replaced: name={old: new}."""
+    with zipfile.ZipFile(source) as whole, zipfile.ZipFile(target, "w") as other:
+        for name in whole.namelist():
+            held = whole.read(name)
+            for old, new in changes.get(name.partition(".")[0], {}).items():
+                assert old in held
+                held = held.replace(old, new)
+            other.writestr(name, held)
+    return target
+
+
+def test_a_file_of_keras_2_is_told_as_such(tmp_path):
+    """Keras 2 wrote the same kind of archive, whose classes have names of its own."""
+    networks.classifier((16, 16, 1), 3, filters=(4,)).save(tmp_path / "own.keras")
+    changes = {
+        "metadata": {f'"keras_version": "{keras.__version__}"'.encode(): b'"keras_version": "2.15.0"'},
+        "config": {b"keras.src.models.functional": b"keras.src.engine.functional"},
+    }
+    old = rewritten(tmp_path / "own.keras", tmp_path / "two.keras", **changes)
+    with pytest.raises(ValueError, match=r"saved by Keras 2.15.0.*tf_keras.*load_weights\('weights.h5'\)"):
+        networks.load(old)
+
+
+@pytest.mark.parametrize(
+    "name", ["config.set_floatx", "utils.set_random_seed", "saving.load_model", "src.backend.config.set_floatx"]
+)
+def test_a_function_of_keras_that_is_no_part_of_a_model_is_refused(name, tmp_path):
+    networks.classifier((16, 16, 1), 3, filters=(4,)).save(tmp_path / "own.keras")
+    module, _, function = f"keras.{name}".rpartition(".")
+    planted = f'"activation": {{"module": "{module}", "class_name": "function", "config": "{function}"}}'
+    changes = {"config": {b'"activation": "relu"': planted.encode()}}
+    with pytest.raises(ValueError, match=f"needs the function '{function}'"):
+        networks.load(rewritten(tmp_path / "own.keras", tmp_path / "other.keras", **changes))
+
+
+def test_weights_that_are_no_numbers_are_refused(tmp_path):
+    model = networks.classifier((16, 16, 1), 3, filters=(4,))
+    model.get_layer("conv1").set_weights([np.full((3, 3, 1, 4), np.nan), np.zeros(4)])
+    model.save(tmp_path / "diverged.keras")
+    with pytest.raises(ValueError, match="weights conv1/kernel hold NaN"):
+        networks.load(tmp_path / "diverged.keras")
+
+
+ONE = {
+    "sigmoid": lambda x: keras.layers.Dense(1, activation="sigmoid", name="classes")(x),
+    "logit": lambda x: keras.layers.Dense(1)(x),
+    "sigmoid apart": lambda x: keras.layers.Activation("sigmoid")(keras.layers.Dense(1)(x)),
+    "function": lambda x: keras.ops.sigmoid(keras.layers.Dense(1)(x)),
+    "pooled": lambda x: keras.layers.Activation("sigmoid")(keras.ops.mean(x, axis=1, keepdims=True)),
+}
+
+
+@pytest.mark.parametrize("ending", ONE)
+def test_one_sigmoid_or_logit_becomes_two_classes(ending, tmp_path):
+    images = keras.Input((8, 8, 3))
+    x = keras.layers.Rescaling(1 / 255, name="softmax")(images)  # a name that loading gives a layer of its own
+    x = keras.layers.Flatten()(keras.layers.Conv2D(4, 3, activation="relu", name="rescale")(x))
+    model = keras.Model(images, ONE[ending](x))
+    model.save(tmp_path / "one.keras")
+    loaded = networks.load(tmp_path / "one.keras")
+    photographs = np.random.default_rng(0).integers(0, 256, (9, 8, 8, 3)).astype(np.float32)
+    given = model.predict(photographs, verbose=0)[:, 0]
+    given = given if ending != "logit" else 1 / (1 + np.exp(-given))
+    answers = loaded.predict(photographs, verbose=0)
+    np.testing.assert_allclose(answers, np.stack([1 - given, given], axis=1), atol=1e-6)
+    maps = deconvnet.project(loaded, photographs, "rescale", 0)
+    assert np.abs(maps).max() > 0
+
+
+@pytest.mark.parametrize("pixels", [(0, 255), (-1, 1), (0, 1)])
+def test_the_range_of_pixels_can_be_stated(pixels, tmp_path):
+    model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(2, activation="softmax")])
+    model.save(tmp_path / "own.keras")
+    photographs = np.random.default_rng(0).integers(0, 256, (9, 8, 8, 3), dtype=np.uint8)
+    low, high = pixels
+    wanted = model.predict(low + (high - low) * photographs.astype(np.float32) / 255, verbose=0)
+    loaded = networks.load(tmp_path / "own.keras", pixels=pixels)
+    np.testing.assert_allclose(
+        loaded.predict(deconvnet.inputs.as_input(loaded, photographs), verbose=0), wanted, rtol=1e-4, atol=1e-6
+    )
+
+
+def test_pixels_that_are_no_range_are_refused(tmp_path):
+    networks.classifier((16, 16, 1), 3, filters=(4,)).save(tmp_path / "own.keras")
+    for pixels in ((255, 0), (0, 1, 2), (0, np.nan), 255, "0-255"):
+        with pytest.raises(ValueError, match=r"pixels are \(lowest, highest\)"):
+            networks.load(tmp_path / "own.keras", pixels=pixels)
+    with pytest.raises(ValueError, match="leave pixels"):
+        networks.load(tmp_path / "own.keras", pixels=(0, 255), preprocessing="ResNet50")
 
 
 def test_statistics_of_the_images_come_with_a_model_that_is_rebuilt(tmp_path):

@@ -50,6 +50,38 @@ def test_refuses_a_model_for_other_classes(digits):
         training.evaluate(networks.classifier((8, 8, 1), 3, filters=(4,)), digits)
 
 
+def test_a_model_of_bytes_is_evaluated_on_bytes():
+    """Its first layers say that it takes 0 to 255."""
+    images = np.random.default_rng(0).integers(0, 256, (40, 4, 4, 1), dtype=np.uint8)
+    model = keras.Sequential(
+        [
+            *(keras.Input((4, 4, 1)), keras.layers.RandomFlip(), keras.layers.Rescaling(1 / 255), keras.layers.Flatten()),
+            keras.layers.Dense(2, activation="softmax", name="answer"),
+        ]
+    )
+    model.get_layer("answer").set_weights([np.tile([-1.0, 1.0], (16, 1)), np.array([8.0, -8.0])])
+    labels = model.predict(images.astype(np.float32), verbose=0).argmax(axis=1)
+    assert 10 < labels.sum() < 30
+    assert training.evaluate(model, data.Dataset("own", images, labels, images, labels, ("dark", "bright"))).accuracy == 1
+    table = training.evaluation.readings(model, images, labels).set_index("pixels")
+    assert table["accuracy"].idxmax() == "0 to 255" and table.loc["0 to 255", "accuracy"] == 1
+    assert "accuracy" not in training.evaluation.readings(model, images)
+
+
+def test_what_is_no_classifier_is_told_at_once():
+    images = keras.Input((8, 8, 1))
+    flat = keras.layers.Flatten()(images)
+    for output, said in {
+        keras.layers.Conv2D(3, 1, activation="softmax")(images): "a classifier, with a probability for each class",
+        keras.layers.Dense(1)(flat): "a classifier, with a probability for each class",
+        keras.layers.Dense(3, activation="sigmoid")(flat): "not the probabilities of one class.*several labels",
+        keras.layers.Dense(3)(flat): "end it in a softmax",
+    }.items():
+        with pytest.raises(ValueError, match=said):
+            training.evaluation.check_classifier(keras.Model(images, output))
+    training.evaluation.check_classifier(keras.Model(images, keras.layers.Dense(3, activation="softmax")(flat)))
+
+
 def test_confusion_is_in_percent_of_the_true_class():
     texts = [text.get_text() for text in training.confusion(np.array([[3, 1], [0, 8]]), ("a", "b")).axes[0].texts]
     assert texts == ["75", "25", "100"]
