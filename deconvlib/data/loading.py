@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from deconvlib import checks
-from deconvlib.data import files, shapes
+from deconvlib.data import decoding, files, shapes
 from deconvlib.data.dataset import Dataset, Sample, Scenes
 
 DIGITS = tuple("0123456789")
@@ -28,20 +28,30 @@ CIFAR100 = tuple(
 DOWNLOADS = {"cifar10": CIFAR10, "cifar100": CIFAR100, "mnist": DIGITS, "fashion_mnist": FASHION}
 NAMES = ("shapes", "digits", *DOWNLOADS)
 ARRAYS = ("x_train", "y_train", "x_test", "y_test", "x", "y", "class_names")  # what is read of an .npz
+MOST = 100_000  # classes that have no names but their numbers
+LOSSLESS = (".png", ".bmp", ".gif", ".tif", ".tiff")
 
 
 def load(
     name: str | Path, data_dir: str | Path | None = None, image_size: int | tuple[int, int] | None = None, seed: int = 0
 ) -> Dataset:
-    """The data set `name`: one of `NAMES`, or the path of a folder of class folders, a .zip of one, or an .npz.
+    """The data set `name`: one of `NAMES`, or the path of a folder of class folders, a .zip of one, an .npz, or a .csv.
 
     A name is looked for in `data_dir`, else in the folder that the environment variable DECONVLIB_DATA names, as
     <name>/train.zip and test.zip, as <name>/train/<class>/*.png or *.jpg and test, or as <name>.npz; else Keras downloads
-    it. "shapes" and "digits" need no file. A folder or .zip holds train and test, or the classes themselves; then a fifth
-    of each class is split off for testing, by `seed`. An .npz holds x_train, y_train, x_test, y_test, or x and y, and may
-    hold class_names. image_size: side, or (height, width), in pixels; images are resized to it, and it must be given if
-    their sizes differ. Images have one channel if all files are grey, else RGB; 16-bit values keep their upper 8. Decoded
-    folders and archives are kept in a cache: the folder DECONVLIB_CACHE, or the system's.
+    it. "shapes" and "digits" need no file.
+
+    A folder or .zip holds a training and a test part, or the classes themselves; then a fifth of each class is split off
+    for testing, by `seed`. The parts are train or training, and test or testing, in any case; val, valid or validation
+    tests where there is no test part, else it is left out. Where there are no class folders, a .csv beside the images tells
+    the classes, in columns filename and label; its path may be given as well. An .npz holds x_train, y_train, x_test,
+    y_test, or x and y, and may hold class_names. What a folder holds and is not used is printed, in one line.
+
+    image_size: side, or (height, width), in pixels; images are resized to it, and it must be given if their sizes differ.
+    Images stand upright, by EXIF, and over white where they are transparent; of several frames the first counts. They have
+    one channel if all files are grey, else RGB. Values of more than 8 bits lose their lowest: of 16, or of as many as the
+    files say, or the largest value of all images needs. Decoded folders and archives are kept in a cache: the folder
+    DECONVLIB_CACHE, or the system's.
     Raises ValueError for an unknown name, a folder without two classes, images of several sizes, a corrupt image (named);
     FileNotFoundError if there is neither a file nor a download.
     """
@@ -72,9 +82,9 @@ def _find(name, data_dir, size, seed):
         images = np.round(digits.images * (255 / 16)).astype(np.uint8)
         return _split("digits", images, digits.target.astype(np.int64), DIGITS, seed)
     if name not in DOWNLOADS and path.exists():
-        return _read(path.stem if path.is_file() else path.name, path, size, seed)
+        return _read(path.stem if path.is_file() else path.absolute().name, path, size, seed)
     if name not in DOWNLOADS:
-        raise ValueError(f"there is no folder, .zip or .npz {path}, and data set {checks.not_known(name, NAMES)}")
+        raise ValueError(f"there is no folder, .zip, .npz or .csv {path}, and data set {checks.not_known(name, NAMES)}")
     folder = data_dir or os.environ.get("DECONVLIB_DATA")
     if folder:
         for candidate in (Path(folder) / name, Path(folder) / f"{name}.npz"):
@@ -88,10 +98,11 @@ def sample(
 ) -> Sample:
     """`count` random images of a collection, or all if it has fewer, with shape `image_shape`, in the collection's order.
 
-    name: a folder or .zip of images, with or without a folder for each class (of train and test parts the test part); an
-    .npz with x and y, or x_test and y_test, or x alone; an .npy of images; or a name that `load` knows, for its test
-    images. Arrays are uint8, or floats in [0, 1]. Only the chosen images are decoded. They are resized (Pillow,
-    antialiased) to the height and width, whatever their proportions; colours become grey, or grey RGB, as the channels say.
+    name: a folder or .zip of images, with or without classes (of train, val and test parts the last that there is), or a
+    .csv; an .npz with x and y, or x_test and y_test, or x alone; an .npy of images; or a name that `load` knows, for its
+    test images. Arrays are uint8, or floats in [0, 1]. Only the chosen images are decoded, as by `load`. They are resized
+    (Pillow, antialiased) to the height and width, whatever their proportions; colours become grey, or grey RGB, as the
+    channels say.
     Raises ValueError for a collection without images, a corrupt image (named), and as `load`.
     """
     height, width, channels = image_shape
@@ -104,16 +115,20 @@ def sample(
     elif path.suffix in (".npy", ".npz"):
         images, labels, class_names = _arrays(path)
     else:
-        folder = files.Folder(path).parts()[-1]
-        images = [file for file in folder.images() if "/" in file]
-        labels, class_names = files.classes_of(images) if images else (None, ())
-        images = images or folder.images()
+        parts, _ = files.parts(path)
+        folder = next(parts[part] for part in ("test", "val", "train", "whole") if part in parts)
+        images, labels, class_names = files.labelled(folder)
+        _say(path.name, _test_part(parts), files.left_out([folder]))
     if not len(images):
         raise ValueError(f"{name} holds no images ({', '.join(files.SUFFIXES)})")
     chosen = np.sort(np.random.default_rng(seed).permutation(len(images))[:count])
     source = tuple(images[i] if folder else str(i) for i in chosen)
-    images = files.stack(folder, source, (height, width)) if folder else images[chosen]
-    images = images if images.shape[1:3] == (height, width) else files.scale(images, (height, width))
+    if folder:
+        images, depth = decoding.stack([(folder, source)], (height, width))
+        _say(path.name, depth)
+    else:
+        images = images[chosen]
+    images = images if images.shape[1:3] == (height, width) else decoding.scale(images, (height, width))
     if channels == 1 and images.shape[-1] == 3:
         images = np.stack([np.asarray(Image.fromarray(image).convert("L")) for image in images])[..., None]
     elif images.shape[-1] != channels:
@@ -151,7 +166,7 @@ def _arrays(path):
 
 
 def load_scenes(path: str | Path, image_size: int | tuple[int, int] | None = None, seed: int = 0) -> Scenes:
-    """Images and masks of a folder or .zip: images/*.png or *.jpg, and masks/*.png of the same names.
+    """Images and masks of a folder or .zip: images/*.png, *.jpg, ..., and masks/*.png, *.bmp, *.gif or *.tif of the same names.
 
     Each grey value or colour in the masks is a class, in ascending order. A fifth of the images is split off for testing,
     by `seed`. image_size: as for `load`; masks are resized to it by the nearest pixel.
@@ -161,15 +176,22 @@ def load_scenes(path: str | Path, image_size: int | tuple[int, int] | None = Non
     path, size = Path(path).expanduser(), _size(image_size)
     if not path.exists():
         raise FileNotFoundError(f"there is no folder or .zip {path}")
-    folder = files.Folder(path)
-    below = {kind: [name for name in folder.images() if name.startswith(f"{kind}/")] for kind in ("images", "masks")}
-    masks = {Path(name).stem: name for name in below["masks"] if name.lower().endswith(".png")}
-    if lacking := [name for name in below["images"] if Path(name).stem not in masks]:
+    folder = files.Folder(path).unwrapped()
+    below = {kind: {} for kind in ("images", "masks")}  # {name without its suffix: file}
+    for name in folder.images():
+        head, _, inner = name.partition("/")
+        if head.lower() == "images" or (head.lower() == "masks" and name.lower().endswith(LOSSLESS)):
+            below[head.lower()][inner.rpartition(".")[0]] = name
+    images, masks = below["images"], below["masks"]
+    if lacking := [name for stem, name in images.items() if stem not in masks]:
         raise ValueError(f"{path}: {lacking[0]} has no mask; masks/ must hold a .png of the same name")
-    if len(below["images"]) < 5:
-        raise ValueError(f"{path} holds {len(below['images'])} images in images/; give 5 or more, each with its mask in masks/")
-    images = files.stack(folder, below["images"], size)
-    painted = files.stack(folder, [masks[Path(name).stem] for name in below["images"]], size, Image.Resampling.NEAREST)
+    if len(images) < 5:
+        raise ValueError(f"{path} holds {len(images)} images in images/; give 5 or more, each with its mask in masks/")
+    chosen = list(images.values()), [masks[stem] for stem in images]
+    folder.used.update(folder.names[name] for part in chosen for name in part)
+    images, depth = decoding.stack([(folder, chosen[0])], size)
+    painted, _ = decoding.stack([(folder, chosen[1])], size, Image.Resampling.NEAREST)
+    _say(path.name, files.left_out([folder]), depth)
     if painted.shape[:3] != images.shape[:3]:
         raise ValueError(f"images of {path} are {images.shape[1:3]}, masks {painted.shape[1:3]}; give image_size")
     classes, names = _pixel_classes(path, painted)
@@ -191,10 +213,10 @@ def _pixel_classes(path, painted):
 
 def _resized(dataset, size):
     """The data set with images and masks resized to (height, width)."""
-    scaled = {part: files.scale(getattr(dataset, part), size) for part in ("x_train", "x_test")}
+    scaled = {part: decoding.scale(getattr(dataset, part), size) for part in ("x_train", "x_test")}
     for part in ("masks_train", "masks_test"):
         if (masks := getattr(dataset, part)) is not None:
-            scaled[part] = files.scale(masks[..., None] * np.uint8(255), size)[..., 0] > 127
+            scaled[part] = decoding.scale(masks[..., None] * np.uint8(255), size)[..., 0] > 127
     return replace(dataset, **scaled)
 
 
@@ -232,29 +254,48 @@ def _from_arrays(name, x_train, y_train, x_test, y_test, class_names):
     x_train, x_test = (images[..., None] if images.ndim == 3 else images for images in (x_train, x_test))
     y_train, y_test = (labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels for labels in (y_train, y_test))
     if class_names is None:
-        known = [labels.max(initial=0) for labels in (y_train, y_test) if np.issubdtype(labels.dtype, np.integer)]
-        class_names = range(int(max(known, default=0)) + 1)
+        known = [int(labels.max(initial=0)) for labels in (y_train, y_test) if np.issubdtype(labels.dtype, np.integer)]
+        largest = max(known, default=0)
+        if largest >= MOST:
+            raise ValueError(f"{name}: a label is {largest}; number the classes from 0, below {MOST:,}, or give class_names")
+        class_names = range(largest + 1)
     return Dataset(name, x_train, y_train, x_test, y_test, tuple(map(str, class_names)))
 
 
 def _read(name, path, size, seed):
     if path.suffix == ".npz":
         return _read_npz(name, path, seed)
-    if (path / "train.zip").exists():
-        archives = (path / "train.zip", path / "test.zip")
-        parts = [files.Folder(archive).parts()[0] for archive in archives if archive.exists()]
-    else:
-        parts = files.Folder(path).parts()
-    images, labels, names = files.decode(parts[0], size)
-    if len(parts) == 1:
-        return _split(name, images, labels, names, seed)
-    x_test, y_test, test_names = files.decode(parts[1], size)
-    if names != test_names:
-        differ = ", ".join(map(repr, sorted(set(names) ^ set(test_names))))
+    parts, wholes = files.parts(path)
+    if not {"whole", "train"} & parts.keys():
+        raise ValueError(f"{path} holds {' and '.join(sorted(parts))}, but no part to train on; call its folder train")
+    test = parts.get("test", parts.get("val"))
+    chosen = [parts.get("whole") or parts["train"], *([test] if test else [])]
+    listed = [files.labelled(folder) for folder in chosen]
+    for folder, (_, _, names) in zip(chosen, listed, strict=True):
+        files.check_classes(folder, names)
+    (inside, labels, names), (_, labels_test, names_test) = listed[0], listed[-1]
+    if names != names_test:
+        differ = ", ".join(map(repr, sorted(set(names) ^ set(names_test))))
         raise ValueError(f"the training and test parts of {path} have different classes: only one of them has {differ}")
-    channels = max(images.shape[-1], x_test.shape[-1])  # one part may be grey where the other has colour
-    images, x_test = (x if x.shape[-1] == channels else np.repeat(x, channels, axis=-1) for x in (images, x_test))
-    return Dataset(name, images, labels, x_test, y_test, names)
+    found = [(folder, within) for folder, (within, _, _) in zip(chosen, listed, strict=True)]
+    _say(name, _test_part(parts), files.left_out(wholes))
+    images, depth = decoding.decode(found, size)
+    _say(name, depth)
+    if not test:
+        return _split(name, images, labels, names, seed)
+    return Dataset(name, images[: len(inside)], labels, images[len(inside) :], labels_test, names)
+
+
+def _test_part(parts):
+    """That a part called otherwise tests, or another than the one for validation."""
+    test = parts.get("test", parts.get("val"))
+    return f"{test.head!r} is the test part" if "val" in parts else ""
+
+
+def _say(name, *lines):
+    """Print, in one line, what was done that the user may not expect."""
+    if said := "; ".join(filter(None, lines)):
+        print(f"{name}: {said}", flush=True)
 
 
 def _read_npz(name, path, seed):

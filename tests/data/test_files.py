@@ -24,7 +24,7 @@ def test_class_folders_are_split(tmp_path, form, write_images, zipped):
 def test_a_decoded_folder_is_cached_until_it_changes(tmp_path, cache, monkeypatch, write_images):
     folder = write_images(tmp_path / "pets")
     first = data.load(folder)
-    monkeypatch.setattr(data.files, "stack", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr(data.decoding, "stack", lambda *_: pytest.fail("decoded again"))
     np.testing.assert_array_equal(data.load(folder).x_train, first.x_train)
     monkeypatch.undo()
     monkeypatch.setenv("DECONVLIB_CACHE", str(cache))

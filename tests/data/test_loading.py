@@ -1,5 +1,6 @@
 """What load, sample and load_scenes find by a name or a path, and what they refuse."""
 
+import shutil
 import subprocess
 import sys
 import types
@@ -263,3 +264,47 @@ def test_a_zip_of_images_and_masks_is_read(painted, tmp_path):
             for file in (painted / kind).iterdir():
                 archive.write(file, f"{kind}/{file.name}")
     np.testing.assert_array_equal(data.load_scenes(tmp_path / "all.zip").y_train, data.load_scenes(painted).y_train)
+
+
+def test_scenes_in_a_wrapping_folder_and_masks_of_other_formats(painted, tmp_path, capsys):
+    expected = data.load_scenes(painted)
+    whole = tmp_path / "whole" / "scenes"
+    for kind, suffix in (("Images", "webp"), ("Masks", "tif")):
+        (whole / kind / "one").mkdir(parents=True)
+        for file in sorted((painted / kind.lower()).iterdir()):
+            Image.open(file).save(whole / kind / "one" / f"{file.stem}.{suffix}", lossless=True)
+    capsys.readouterr()
+    np.testing.assert_array_equal(data.load_scenes(tmp_path / "whole").y_train, expected.y_train)
+    assert capsys.readouterr().out == ""
+    Image.open(painted / "masks/0.png").save(whole / "Masks/one/more.tif")
+    (whole / "notes.txt").write_text("no image")
+    data.load_scenes(tmp_path / "whole")
+    assert capsys.readouterr().out == "whole: left out: 2 files: 1 .tif in 'Masks', 1 .txt\n"
+
+
+def test_masks_of_the_same_name_in_two_folders_stay_apart(painted, tmp_path):
+    place = tmp_path / "two"
+    for kind in ("images", "masks"):
+        for index in range(10):
+            (place / kind / str(index)).mkdir(parents=True)
+            shutil.copy(painted / kind / f"{index}.png", place / kind / str(index) / "0.png")
+    np.testing.assert_array_equal(data.load_scenes(place).y_train, data.load_scenes(painted).y_train)
+
+
+def test_masks_of_16_bits_keep_their_numbers_or_are_refused(painted):
+    for index in range(10):
+        numbers = np.load(painted / f"{index}.npy").astype(np.uint16)
+        Image.fromarray(numbers * 100).save(painted / "masks" / f"{index}.png")
+    assert data.load_scenes(painted).class_names == ("0", "100", "200")
+    Image.fromarray(numbers * 1000).save(painted / "masks" / "9.png")
+    with pytest.raises(ValueError, match="has values to 2000; save masks with 8 bits"):
+        data.load_scenes(painted)
+
+
+def test_refuses_a_label_that_no_number_of_classes_explains(tmp_path):
+    labels = np.arange(10) % 2
+    labels[3] = 10**9
+    np.savez(tmp_path / "own.npz", x=np.zeros((10, 4, 4), np.uint8), y=labels)
+    for read in (data.load, lambda path: data.sample(path, (4, 4, 1), 3)):
+        with pytest.raises(ValueError, match="own: a label is 1000000000; number the classes from 0, below 100,000"):
+            read(tmp_path / "own.npz")

@@ -1,0 +1,227 @@
+"""Files of images -> arrays: what their headers say, pixels upright and opaque in 8 bits, the cache on disk."""
+
+import contextlib
+import hashlib
+import io
+import os
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from platformdirs import user_cache_dir
+
+from deconvlib import progress
+
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # whatever the name; Pillow's others may run programs
+GREY = ("1", "L", "LA", "La", "F")  # and I, of 16 bits
+DEPTHS = (8, 10, 12, 14, 16)
+VERSION = 2  # of what is made of a file; counts up when that changes, and images cached before are decoded anew
+
+
+class Header(NamedTuple):
+    """What a file says of its image before it is decoded."""
+
+    size: tuple[int, int]  # (height, width), upright
+    grey: bool
+    deep: bool  # more than 8 bits a value
+    stated: int  # bits that carry information, by a PNG's sBIT; 0 where it does not say
+
+
+def decode(parts, size):
+    """(images, what is said of them) of `parts`, as `stack`, from the cache if they were decoded before."""
+    count, prints = sum(len(files) for _, files in parts), [folder.fingerprint(files) for folder, files in parts]
+    text = "\n".join([*prints, f"{size} {VERSION}"])
+    key = hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=16).hexdigest()
+    cache = Path(os.environ.get("DECONVLIB_CACHE") or user_cache_dir("deconvlib")) / f"{key}.npy"
+    with contextlib.suppress(Exception):  # not there yet, cut short, or not an array: decode again
+        with cache.open("rb") as file:
+            images, said = np.load(file, allow_pickle=False), str(np.load(file, allow_pickle=False))
+        if images.dtype == np.uint8 and images.ndim == 4 and len(images) == count:
+            return images, said
+    images, said = stack(parts, size)
+    _store(cache, images, said)
+    return images, said
+
+
+def _store(cache, images, said):
+    part = cache.with_suffix(f".{uuid.uuid4().hex}.part")
+    with contextlib.suppress(OSError):  # a full or read-only disk costs time next time, nothing else
+        try:
+            cache.parent.mkdir(parents=True, exist_ok=True)
+            with part.open("wb") as file:
+                np.save(file, images)
+                np.save(file, np.array(said))
+            os.replace(part, cache)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def stack(parts, size, resampling=Image.Resampling.LANCZOS):
+    """(uint8 images (n, height, width, channels), what is said of their depth, or "") of `parts`: [(Folder, names of files)].
+
+    Headers are read first: images of several sizes, and what is no image, are refused before any is decoded. Then one after
+    the other is decoded and resized to `size`, (height, width), so that little more is held in memory than what comes back.
+    One channel if all files are grey, else 3. Raises ValueError for these, and for what cannot be decoded, by its name.
+    """
+    # more threads would not be faster, but hold more photographs
+    with contextlib.ExitStack() as stacked, ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 2)) as pool:
+        images = []
+        for folder, files in parts:
+            opened = stacked.enter_context(folder.reader())
+            images += [_File(folder, name, opened) for name in files]
+        what = parts[0][0].path.name
+        headers = list(progress.steps(pool.map(_File.header, images), f"reading the headers of {what}", "image", len(images)))
+        shape = (len(images), *(size or _common_size(images, headers)), 1 if all(header.grey for header in headers) else 3)
+        _check_memory(parts[0][0], shape)
+        shift, said = _shift(images, headers, pool, resampling)
+        out = np.empty(shape, np.uint8)
+
+        def fill(number):
+            with images[number].named():
+                out[number] = np.atleast_3d(images[number].pixels(headers[number], size, shift, resampling))
+
+        for _ in progress.steps(pool.map(fill, range(len(images))), f"decoding {what}", "image", len(images)):
+            pass
+    return out, said
+
+
+def _common_size(images, headers):
+    first = headers[0].size
+    sizes = {header.size for header in headers}
+    if len(sizes) == 1:
+        return first
+    other = next(number for number, header in enumerate(headers) if header.size != first)
+    said = [f"{images[number].name} is {' × '.join(map(str, headers[number].size))}" for number in (0, other)]
+    raise ValueError(
+        f"images of {images[0].folder} differ in size ({len(sizes)} sizes): {said[0]}, {said[1]} pixels; "
+        "pass image_size=(height, width), or set the notebook's parameter image_size, as 64"
+    )
+
+
+def _check_memory(folder, shape):
+    needed = int(np.prod(shape, dtype=np.int64))
+    have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else needed
+    if needed > have:
+        taken = f"{shape[0]:,} images of {shape[1]} × {shape[2]} pixels take {needed / 1e9:,.0f} GB of memory"
+        raise ValueError(f"{folder}: {taken}, this machine has {have / 1e9:,.0f}; pass a smaller image_size")
+
+
+def _shift(images, headers, pool, resampling):
+    """(bits to drop of values of more than 8 bits, what is said of that): by the largest value of all images together."""
+    deep = [(image, header) for image, header in zip(images, headers, strict=True) if header.deep]
+    if not deep:
+        return 0, ""
+    top = max(pool.map(_File.top, [image for image, _ in deep]))
+    stated = max(header.stated for _, header in deep)
+    depth = stated if stated and top < 2**stated else next(depth for depth in DEPTHS if top < 2**depth)
+    if resampling == Image.Resampling.NEAREST and depth > 8:
+        raise ValueError(f"{deep[0][0].folder}: {deep[0][0].name} has values to {top}; save masks with 8 bits")
+    said = f"{len(deep):,} images of 16 bits hold values to {top}: read as {depth} bits" if depth < 16 else ""
+    return max(depth - 8, 0), said
+
+
+class _File:
+    """One image of a folder or archive. What cannot be read raises ValueError with its name."""
+
+    def __init__(self, folder, name, opened):
+        self.folder, self.name, self._opened = folder, name, opened
+
+    def header(self):
+        with self.named(), self._opened(self.name) as file:
+            start = file.read(2**14)
+            file.seek(0)
+            image = _open(file)
+            size, deep = image.size[::-1], image.mode.startswith("I") or _rawmode(image).startswith("RGB;16")
+            # Pillow turns a TIFF itself; a PNG says it before its pixels, or would have to be decoded for it
+            if image.format != "TIFF" and (image.format != "PNG" or "exif" in image.info) and _orientation(image) > 4:
+                size = size[::-1]
+            return Header(size, image.mode in GREY or image.mode.startswith("I"), deep, _significant_bits(start))
+
+    def top(self):
+        with self.named():
+            return int(self.values().max())
+
+    def values(self):
+        """The whole numbers of an image of more than 8 bits, 0 to 65535: (height, width), or (height, width, 3)."""
+        values = np.asarray(self._loaded()).astype(np.int32)
+        if values.ndim == 3:  # Pillow keeps the upper byte of a colour; as if the bytes came in the other order, the lower
+            values = values * 256 + np.asarray(self._loaded("RGB;16L"))
+        if values.min() < 0 or values.max() > 65535:
+            raise ValueError(f"its values go from {values.min()} to {values.max()}; 0 to 65535 are read")
+        return values
+
+    def pixels(self, header, size, shift, resampling):
+        """uint8 (height, width) or (height, width, 3), upright, over white, resized to `size` if that is not None."""
+        if header.deep:
+            image = Image.fromarray((self.values() >> shift).clip(0, 255).astype(np.uint8))
+        else:
+            image = _flat(self._loaded(draft=size and 2 * max(size)))
+        return np.asarray(image if size in (None, image.size[::-1]) else image.resize(size[::-1], resampling))
+
+    def _loaded(self, rawmode=None, draft=None):
+        with self._opened(self.name) as file:
+            image = _open(io.BytesIO(file.read()))
+        if rawmode:
+            image.tile = [tile._replace(args=rawmode) for tile in image.tile]
+        if draft:
+            image.draft(None, (draft, draft))  # a JPEG is decoded at a half, a quarter or an eighth, where that is enough
+        image.load()
+        if _orientation(image) != 1:
+            ImageOps.exif_transpose(image, in_place=True)
+        return image
+
+    @contextlib.contextmanager
+    def named(self):
+        try:
+            yield
+        except Exception as error:
+            why = f"its content is none of {', '.join(FORMATS)}" if isinstance(error, UnidentifiedImageError) else error
+            raise ValueError(f"{self.folder.path}: {self.folder.names[self.name]} is not a readable image ({why})") from error
+
+
+def _open(file):
+    return Image.open(file, formats=FORMATS)
+
+
+def _rawmode(image):
+    """How the file holds its values, in Pillow's words: "RGB;16B"."""
+    args = image.tile[0].args if image.format == "PNG" and image.tile else ""
+    return args if isinstance(args, str) else args[0]
+
+
+def _orientation(image):
+    """1 to 8, as EXIF counts; 1, upright, where the file does not say it, or not in order."""
+    with contextlib.suppress(Exception):
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    return 1
+
+
+def _significant_bits(start):
+    """The bits that a PNG says its values have, from the start of its file; 0 where it does not say."""
+    start = start.partition(b"IDAT")[0]
+    at = start.find(b"sBIT")
+    return max(start[at + 4 : at + 7][: int.from_bytes(start[at - 4 : at])], default=0) if at > 0 else 0
+
+
+def _flat(image):
+    """The image in mode L or RGB, over white where it is transparent."""
+    grey = image.mode in GREY
+    if image.mode == "F":
+        values = np.asarray(image)
+        if not (values.min() >= 0 and values.max() <= 1):
+            raise ValueError(f"its values go from {values.min():g} to {values.max():g}; floats must lie in [0, 1]")
+        return Image.fromarray(np.round(values * 255).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("L" if grey else "RGB")
+
+
+def scale(images, size):
+    """Images (n, height, width, channels), resized to (height, width) with antialiasing."""
+    channels = np.moveaxis(images, 3, 0)
+    resized = [[Image.fromarray(one).resize(size[::-1], Image.Resampling.LANCZOS) for one in channel] for channel in channels]
+    return np.stack(resized, axis=-1)
