@@ -68,10 +68,12 @@ class Dataset(_Images):
             raise ValueError(f"{part} labels must be {len(images)} integers, one an image, not {_form(labels)}")
 
     def take(self, train: int | None = None, test: int | None = None, seed: int = 0) -> "Dataset":
-        """A random subset of so many training and test images; None keeps all. Raises ValueError if there are fewer."""
+        """A random subset of so many training and test images; None keeps all. Where there are fewer, all; a line says so."""
         for part, wanted, labels in (("training", train, self.y_train), ("test", test, self.y_test)):
-            if wanted is not None and not 1 <= wanted <= len(labels):
-                raise ValueError(f"{wanted} {part} images asked of {self.name}, which has {len(labels)}")
+            if wanted is not None and wanted < 1:
+                raise ValueError(f"{wanted} {part} images asked of {self.name}: ask for 1 or more")
+            if wanted is not None and wanted > len(labels):
+                print(f"{self.name}: {wanted} {part} images asked, all {len(labels)} taken", flush=True)
         rng = np.random.default_rng(seed)
         # draw both in any case: the training images must not depend on how many test images are kept
         in_test, in_train = (rng.permutation(len(labels)) for labels in (self.y_test, self.y_train))
@@ -79,17 +81,27 @@ class Dataset(_Images):
         return subset if train is None else subset._only("train", in_train[:train])
 
     def take_per_class(self, n: int, seed: int = 0) -> "Dataset":
-        """Few labels: n random training images of each class. Raises ValueError for a class that has fewer."""
+        """Few labels: n random training images of each class. Of a class with fewer, all; a line says so."""
+        if n < 1:
+            raise ValueError(f"{n} training images of each class asked of {self.name}: ask for 1 or more")
+        sizes = np.bincount(self.y_train, minlength=self.num_classes)
+        if fewer := np.count_nonzero(sizes < n):
+            least = f"down to {sizes.min()} of {self.class_names[sizes.argmin()]!r}"
+            said = f"fewer in {fewer} of {self.num_classes} classes, {least}: all of theirs are taken"
+            print(f"{self.name}: {n} training images a class asked; {said}", flush=True)
         return self._of_each_class([n] * self.num_classes, seed)
 
     def long_tail(self, imbalance: float, seed: int = 0) -> "Dataset":
         """Class sizes fall exponentially, the first is `imbalance` times the last; the test set stays (Cui et al. 2019).
 
-        Class k of K keeps n · imbalance^(-k / (K - 1)) training images, n the size of the smallest class, rounded down.
+        Class k of K keeps n · imbalance^(-k / (K - 1)) training images, n the size of the smallest class, rounded down,
+        and 1 at least.
         """
-        if imbalance < 1:
+        if not 1 <= imbalance < np.inf:
             raise ValueError(f"imbalance is the largest class' size over the smallest's, 1 or more, not {imbalance}")
         largest = np.bincount(self.y_train, minlength=self.num_classes).min()
+        if not largest:
+            raise ValueError(f"{self.name}: some of the {self.num_classes} classes have no training images")
         steps = max(self.num_classes - 1, 1)
         # divide, don't multiply by a negative power: 4900 * 49**-1.0 is a little less than 100
         sizes = [max(int(largest / imbalance ** (k / steps)), 1) for k in range(self.num_classes)]
@@ -112,11 +124,7 @@ class Dataset(_Images):
     def _of_each_class(self, sizes, seed):
         rng, chosen = np.random.default_rng(seed), []
         for label, size in enumerate(sizes):
-            members = np.flatnonzero(self.y_train == label)
-            if not 1 <= size <= len(members):
-                name = self.class_names[label]
-                raise ValueError(f"{size} training images of class {name!r} asked; {self.name} has {len(members)}")
-            chosen.append(rng.permutation(members)[:size])
+            chosen.append(rng.permutation(np.flatnonzero(self.y_train == label))[:size])
         return self._only("train", rng.permutation(np.concatenate(chosen)))
 
     def _only(self, part, chosen):

@@ -8,35 +8,41 @@ import pytest
 from deconvlib import data
 
 
-def test_few_labels(shapes):
+def test_few_labels(shapes, capsys):
     few = shapes.take_per_class(7, seed=1)
     assert np.bincount(few.y_train).tolist() == [7] * 10 and few.masks_train.shape == (70, 32, 32)
     assert len(few.x_test) == 500
     np.testing.assert_array_equal(few.x_train, shapes.take_per_class(7, seed=1).x_train)
-    with pytest.raises(ValueError, match="201 training images of class 'disk' asked; shapes has 200"):
-        shapes.take_per_class(201)
+    assert np.bincount(shapes.take_per_class(201).y_train).tolist() == [200] * 10
+    said = "201 training images a class asked; fewer in 10 of 10 classes, down to 200 of 'disk': all of theirs are taken"
+    assert capsys.readouterr().out == f"shapes: {said}\n"
+    with pytest.raises(ValueError, match="0 training images of each class asked"):
+        shapes.take_per_class(0)
 
 
 def test_long_tail_by_hand(shapes):
     # 200 · 100^(-k/9)
     sizes = [200, 119, 71, 43, 25, 15, 9, 5, 3, 2]
     assert np.bincount(shapes.long_tail(100).y_train).tolist() == sizes
-    with pytest.raises(ValueError, match="1 or more"):
-        shapes.long_tail(0.5)
+    for wrong in (0.5, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="1 or more"):
+            shapes.long_tail(wrong)
     assert len(shapes.long_tail(100).x_test) == 500
     # the last class is a 49th: 98 / 49 is 2, where 98 · 49^-1 in floating point falls short of it
     full = data.Dataset("two", *[np.zeros((196, 1, 1, 1), np.uint8), np.arange(196) % 2] * 2, ("a", "b"))
     assert np.bincount(full.long_tail(49).y_train).tolist() == [98, 2]
 
 
-def test_masks_and_labels_follow_their_images(shapes):
+def test_masks_and_labels_follow_their_images(shapes, capsys):
     subset = shapes.take(50, 20, seed=3)
     for image, label, mask in zip(subset.x_train, subset.y_train, subset.masks_train, strict=True):
         (index,) = np.flatnonzero((shapes.x_train == image).all(axis=(1, 2, 3)))
         assert shapes.y_train[index] == label
         np.testing.assert_array_equal(shapes.masks_train[index], mask)
-    with pytest.raises(ValueError, match="3000 training images asked of shapes, which has 2000"):
-        shapes.take(3000, 10)
+    assert len(shapes.take(3000, 10).x_train) == 2000
+    assert capsys.readouterr().out == "shapes: 3000 training images asked, all 2000 taken\n"
+    with pytest.raises(ValueError, match="0 test images asked of shapes: ask for 1 or more"):
+        shapes.take(test=0)
 
 
 def test_take_keeps_what_is_not_asked_about(shapes):
