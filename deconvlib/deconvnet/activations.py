@@ -118,17 +118,20 @@ def strongest(
     """Units of shape (channels, k): each channel's k strongest units, strongest first, at most one an image.
 
     layers: one layer; or several, for which {layer: Units} comes back. images: uint8, or float as the model takes them,
-    (n, height, width, channels), an array in memory or on disk; or an iterable of such batches. One pass over them for all
-    layers together, in which only the k best of each channel are kept. Shows progress where it takes longer than two
-    seconds.
-    Raises ValueError for an unknown layer, for images that do not fit, or fewer of them than k.
+    (n, height, width, channels), an array in memory or on disk; or an iterable of such batches, or of (images, labels),
+    as tf.data and keras.utils.PyDataset give them. One pass over them for all layers together, in which only the k best of
+    each channel are kept. Shows progress where it takes longer than two seconds.
+    Raises ValueError for an unknown layer, for images that do not fit, fewer of them than k, or batches without an end.
     """
     names = [layers] if isinstance(layers, str) else list(layers)
     checks.positive("k", k)
+    images = keras.ops.convert_to_numpy(images) if keras.ops.is_tensor(images) else images
     if hasattr(images, "shape"):
         inputs.check_images(model, images)
         _check_enough(len(images), k)
         images = [images[start : start + batch_size] for start in range(0, len(images), batch_size)]
+    else:
+        images = _images(images)
     best, count = {}, 0
     for batch in progress.steps(images, "strongest units"):
         numbers = range(count, count + len(batch))
@@ -146,6 +149,15 @@ def strongest(
     _check_enough(count, k)
     found = {layer: _units(shapes[layer], *np.swapaxes(kept, 1, 2)) for layer, kept in best.items()}
     return found[layers] if isinstance(layers, str) else found
+
+
+def _images(batches):
+    """The images of each batch as an array: of (images, labels) the first part."""
+    if getattr(batches, "num_batches", 0) is None or int(getattr(batches, "cardinality", int)()) == -1:
+        raise ValueError("these batches never end: give some of them, as batches.take(100)")
+    for batch in batches:
+        batch = batch[0] if isinstance(batch, tuple | list) else batch
+        yield keras.ops.convert_to_numpy(batch) if keras.ops.is_tensor(batch) else np.asarray(batch)
 
 
 def _check_enough(count, k):

@@ -51,6 +51,48 @@ def assert_same(units, others):
         np.testing.assert_allclose(getattr(units, part), getattr(others, part), rtol=1e-5)
 
 
+def pairs(images, labels, size):
+    return [(images[start : start + size], labels[start : start + size]) for start in range(0, len(images), size)]
+
+
+class Batches(keras.utils.PyDataset):
+    def __init__(self, images, labels, endless=False):
+        super().__init__()
+        self.pairs, self.endless = pairs(images, labels, 7), endless
+
+    @property
+    def num_batches(self):
+        return None if self.endless else len(self.pairs)
+
+    def __getitem__(self, index):
+        return self.pairs[index]
+
+
+def test_batches_may_come_with_labels_and_as_tensors(network):
+    images = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), np.uint8)
+    labels = np.arange(40) % 4
+    expected = deconvnet.strongest(network, images, "relu2", k=4)
+    tensors = [(keras.ops.convert_to_tensor(some), of) for some, of in pairs(images, labels, 7)]
+    for given in (pairs(images, labels, 7), iter([list(pair) for pair in tensors]), Batches(images, labels)):
+        assert_same(deconvnet.strongest(network, given, "relu2", k=4), expected)
+    assert_same(deconvnet.strongest(network, keras.ops.convert_to_tensor(images), "relu2", k=4), expected)
+    with pytest.raises(ValueError, match="never end"):
+        deconvnet.strongest(network, Batches(images, labels, endless=True), "relu2", k=4)
+    with pytest.raises(ValueError, match="do not fit this model"):
+        deconvnet.strongest(network, [{"image": images}], "relu2", k=4)
+
+
+def test_a_pipeline_of_tensorflow_is_searched(network):
+    tf = pytest.importorskip("tensorflow")
+    images = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), np.uint8)
+    pipeline = tf.data.Dataset.from_tensor_slices((images, np.arange(40) % 4)).batch(7)
+    expected = deconvnet.strongest(network, images, "relu2", k=4)
+    assert_same(deconvnet.strongest(network, pipeline.prefetch(1), "relu2", k=4), expected)
+    assert_same(deconvnet.strongest(network, pipeline.map(lambda some, of: some), "relu2", k=4), expected)
+    with pytest.raises(ValueError, match="never end"):
+        deconvnet.strongest(network, pipeline.repeat(), "relu2", k=4)
+
+
 def test_of_one_layer_the_units_come_back_alone(network):
     images = np.random.default_rng(0).integers(0, 256, (9, 16, 16, 3), np.uint8)
     assert_same(deconvnet.strongest(network, images, "relu2"), deconvnet.strongest(network, images, ["relu2"], k=9)["relu2"])
