@@ -178,7 +178,7 @@ class _File:
         try:
             yield
         except Exception as error:
-            why = f"its content is none of {', '.join(FORMATS)}" if isinstance(error, UnidentifiedImageError) else error
+            why = f"no {', '.join(FORMATS)} that Pillow reads" if isinstance(error, UnidentifiedImageError) else error
             raise ValueError(f"{self.folder.path}: {self.folder.names[self.name]} is not a readable image ({why})") from error
 
 

@@ -231,13 +231,14 @@ def _rows(folder, table):
 
 def check_classes(folder, names):
     """Raises ValueError where `folder`, with classes of these names, gives a classifier nothing to learn."""
-    known = ", ".join(SUFFIXES)
+    known, left = ", ".join(SUFFIXES), left_out([folder])
+    left = f"; {left}" if left else ""
     if not folder.images():
-        raise ValueError(f"{folder} holds no images ({known})")
+        raise ValueError(f"{folder} holds no images ({known}){left}")
     heads = {name.partition("/")[0] for name in folder.names if "/" in name}
     empty = sorted(heads - set(names))
     if empty and names and heads >= set(names):
-        raise ValueError(f"{folder}: the class folder {empty[0]!r} holds no images ({known}); fill or remove it")
+        raise ValueError(f"{folder}: the class folder {empty[0]!r} holds no images ({known}); fill or remove it{left}")
     if len(names) < 2:
         found = f"only the class {names[0]!r}" if names else "no class folders"
         raise ValueError(

@@ -192,3 +192,11 @@ def test_refuses_a_table_that_could_mean_two_files_and_two_tables(tmp_path):
     (tmp_path / "two/c.csv").write_text("a,b\n")
     with pytest.raises(ValueError, match="its columns are a, b; call one filename, one label"):
         data.load(tmp_path / "two/c.csv")
+
+
+def test_a_class_of_nothing_but_what_is_not_read_is_refused_with_what_it_holds(tmp_path, write_images):
+    folder = write_images(tmp_path / "pets")
+    (folder / "emu").mkdir()
+    (folder / "emu/1.heic").write_bytes(b"not read")
+    with pytest.raises(ValueError, match=r"class folder 'emu' holds no images .*; left out: 1 file: 1 .heic"):
+        data.load(folder)
