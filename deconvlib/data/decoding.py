@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import io
 import os
+import sys
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +19,9 @@ from deconvlib import progress
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # whatever the name; Pillow's others may run programs
 GREY = ("1", "L", "LA", "La", "F")  # and I, of 16 bits
 DEPTHS = (8, 10, 12, 14, 16)
+# how Pillow unpacks colours of 16 bits, to their upper byte, and what gives the lower: the other order of bytes
+LOWER = {f"{mode};16{order}": f"{mode};16{other}" for mode in ("RGB", "RGBA") for order, other in ("BL", "LB")}
+LOWER |= {f"{mode};16N": f"{mode};16{'B' if sys.byteorder == 'little' else 'L'}" for mode in ("RGB", "RGBA")}
 VERSION = 2  # of what is made of a file; counts up when that changes, and images cached before are decoded anew
 
 
@@ -134,21 +138,22 @@ class _File:
             start = file.read(2**14)
             file.seek(0)
             image = _open(file)
-            size, deep = image.size[::-1], image.mode.startswith("I") or _rawmode(image).startswith("RGB;16")
+            size, deep = image.size[::-1], image.mode.startswith("I") or _rawmode(image) in LOWER
             # Pillow turns a TIFF itself; a PNG says it before its pixels, or would have to be decoded for it
             if image.format != "TIFF" and (image.format != "PNG" or "exif" in image.info) and _orientation(image) > 4:
                 size = size[::-1]
             return Header(size, image.mode in GREY or image.mode.startswith("I"), deep, _significant_bits(start))
 
     def top(self):
+        """The largest value of an image of more than 8 bits."""
         with self.named():
-            return int(self.values().max())
+            return int(self._values()[..., :3].max())
 
-    def values(self):
-        """The whole numbers of an image of more than 8 bits, 0 to 65535: (height, width), or (height, width, 3)."""
-        values = np.asarray(self._loaded()).astype(np.int32)
-        if values.ndim == 3:  # Pillow keeps the upper byte of a colour; as if the bytes came in the other order, the lower
-            values = values * 256 + np.asarray(self._loaded("RGB;16L"))
+    def _values(self):
+        """The whole numbers of an image of more than 8 bits, 0 to 65535: (height, width, 1, 3 or 4)."""
+        values = np.atleast_3d(self._loaded()).astype(np.int32)
+        if values.shape[2] > 1:  # Pillow keeps the upper byte of a colour; told that the lower comes first, that
+            values = values * 256 + np.asarray(self._loaded(lower=True))
         if values.min() < 0 or values.max() > 65535:
             raise ValueError(f"its values go from {values.min()} to {values.max()}; 0 to 65535 are read")
         return values
@@ -156,16 +161,22 @@ class _File:
     def pixels(self, header, size, shift, resampling):
         """uint8 (height, width) or (height, width, 3), upright, over white, resized to `size` if that is not None."""
         if header.deep:
-            image = Image.fromarray((self.values() >> shift).clip(0, 255).astype(np.uint8))
+            values = self._values()
+            alpha = values[..., 3:]
+            alpha = alpha >> (shift if alpha.max(initial=0) >> shift < 256 else 8)  # opaque may be 65535 where 4095 is white
+            values = np.dstack([values[..., :3] >> shift, alpha]).astype(np.uint8)
+            image = Image.fromarray(values if values.shape[2] > 1 else values[..., 0])
         else:
-            image = _flat(self._loaded(draft=size and 2 * max(size)))
+            image = self._loaded(draft=size and 2 * max(size))
+        image = _flat(image)
         return np.asarray(image if size in (None, image.size[::-1]) else image.resize(size[::-1], resampling))
 
-    def _loaded(self, rawmode=None, draft=None):
+    def _loaded(self, lower=False, draft=None):
         with self._opened(self.name) as file:
             image = _open(io.BytesIO(file.read()))
-        if rawmode:
-            image.tile = [tile._replace(args=rawmode) for tile in image.tile]
+        if lower:
+            mode = LOWER[_rawmode(image)]
+            image.tile = [tile._replace(args=mode if image.format == "PNG" else (mode, *tile.args[1:])) for tile in image.tile]
         if draft:
             image.draft(None, (draft, draft))  # a JPEG is decoded at a half, a quarter or an eighth, where that is enough
         image.load()
@@ -188,8 +199,8 @@ def _open(file):
 
 def _rawmode(image):
     """How the file holds its values, in Pillow's words: "RGB;16B"."""
-    args = image.tile[0].args if image.format == "PNG" and image.tile else ""
-    return args if isinstance(args, str) else args[0]
+    args = image.tile[0].args if image.tile else ""
+    return args if isinstance(args, str) else args and args[0]
 
 
 def _orientation(image):

@@ -118,14 +118,14 @@ def sample(
         parts, _ = files.parts(path)
         folder = next(parts[part] for part in ("test", "val", "train", "whole") if part in parts)
         images, labels, class_names = files.labelled(folder)
-        _say(path.name, _test_part(parts), files.left_out([folder]))
+        _say(path.absolute().name, _test_part(parts), files.left_out([folder]))
     if not len(images):
         raise ValueError(f"{name} holds no images ({', '.join(files.SUFFIXES)})")
     chosen = np.sort(np.random.default_rng(seed).permutation(len(images))[:count])
     source = tuple(images[i] if folder else str(i) for i in chosen)
     if folder:
         images, depth = decoding.stack([(folder, source)], (height, width))
-        _say(path.name, depth)
+        _say(path.absolute().name, depth)
     else:
         images = images[chosen]
     images = images if images.shape[1:3] == (height, width) else decoding.scale(images, (height, width))
@@ -191,7 +191,7 @@ def load_scenes(path: str | Path, image_size: int | tuple[int, int] | None = Non
     folder.used.update(folder.names[name] for part in chosen for name in part)
     images, depth = decoding.stack([(folder, chosen[0])], size)
     painted, _ = decoding.stack([(folder, chosen[1])], size, Image.Resampling.NEAREST)
-    _say(path.name, files.left_out([folder]), depth)
+    _say(path.absolute().name, files.left_out([folder]), depth)
     if painted.shape[:3] != images.shape[:3]:
         raise ValueError(f"images of {path} are {images.shape[1:3]}, masks {painted.shape[1:3]}; give image_size")
     classes, names = _pixel_classes(path, painted)

@@ -7,6 +7,7 @@ import zlib
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import ExifTags, Image
 
 from deconvlib import data
@@ -82,8 +83,9 @@ def test_printing_colours_become_those_of_a_screen(tmp_path):
 
 
 def write_png(path, values, stated=None):
-    """A PNG of 16 bits, grey or in colours, with the chunk sBIT where `stated` is given."""
-    chunks = [(b"IHDR", struct.pack(">IIBBBBB", values.shape[1], values.shape[0], 16, 0 if values.ndim == 2 else 2, 0, 0, 0))]
+    """A PNG of 16 bits, grey, in colours or with transparency, with the chunk sBIT where `stated` is given."""
+    kind = {2: 0, 3: 2}[values.ndim] if values.shape[2:] != (4,) else 6
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", values.shape[1], values.shape[0], 16, kind, 0, 0, 0))]
     chunks += [(b"sBIT", bytes([stated] * (1 if values.ndim == 2 else 3)))] if stated else []
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
     chunks += [(b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
@@ -116,6 +118,23 @@ def test_values_of_more_than_8_bits_keep_their_upper_8(tmp_path, capsys, cache, 
         np.testing.assert_array_equal(got.images[0], values >> (depth - 8))
         said = f"deep: 4 images of 16 bits hold values to {top}: read as {depth} bits\n"
         assert capsys.readouterr().out == ("" if depth == 16 else said)
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_tiff_of_16_bits_and_colours_with_transparency(tmp_path, compression, order):
+    values = np.random.default_rng(0).integers(0, 4096, (6, 8, 4), np.uint16)
+    values[0, 0, 0] = 4095
+    (tmp_path / "a").mkdir()
+    tifffile.imwrite(tmp_path / "a/a.tif", values[..., :3], photometric="rgb", compression=compression, byteorder=order)
+    np.testing.assert_array_equal(decoded(tmp_path / "a/a.tif"), values[..., :3] >> 4)
+    tifffile.imwrite(tmp_path / "a/a.tif", values[..., 0], compression=compression, byteorder=order)
+    np.testing.assert_array_equal(decoded(tmp_path / "a/a.tif")[..., 0], values[..., 0] >> 4)
+    for opaque in (4095, 65535):
+        values[..., 3] = np.where(values[..., 3] % 2, opaque, 0)
+        write_png(tmp_path / "a.png", values)
+        np.testing.assert_array_equal(decoded(tmp_path / "a.png"), np.where(values[..., 3:], values[..., :3] >> 4, 255))
+        values[..., 3] = values[..., 3] > 0
 
 
 def test_both_parts_are_read_with_the_same_depth_and_the_cache_says_so_again(tmp_path, capsys):
