@@ -131,7 +131,7 @@ def strongest(
         _check_enough(len(images), k)
         images = [images[start : start + batch_size] for start in range(0, len(images), batch_size)]
     else:
-        images = _images(images)
+        images = _images(model, images)
     best, count = {}, 0
     for batch in progress.steps(images, "strongest units"):
         numbers = range(count, count + len(batch))
@@ -151,13 +151,15 @@ def strongest(
     return found[layers] if isinstance(layers, str) else found
 
 
-def _images(batches):
+def _images(model, batches):
     """The images of each batch as an array: of (images, labels) the first part."""
     if getattr(batches, "num_batches", 0) is None or int(getattr(batches, "cardinality", int)()) == -1:
         raise ValueError("these batches never end: give some of them, as batches.take(100)")
     for batch in batches:
         batch = batch[0] if isinstance(batch, tuple | list) else batch
-        yield keras.ops.convert_to_numpy(batch) if keras.ops.is_tensor(batch) else np.asarray(batch)
+        batch = keras.ops.convert_to_numpy(batch) if keras.ops.is_tensor(batch) else np.asarray(batch)
+        inputs.check_images(model, batch)
+        yield batch
 
 
 def _check_enough(count, k):
