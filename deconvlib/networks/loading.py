@@ -99,7 +99,7 @@ def _read(path):
             f"{path} is not a whole .keras file: {_line(error)}. Save it anew with model.save('model.keras')"
         ) from error
     if version.startswith("2."):
-        way = f"There, tf_keras.models.load_model({path.name!r}).save_weights('weights.h5'). {_ANEW.format('weights.h5')}"
+        way = f"In Keras 2: tf_keras.models.load_model({path.name!r}).save_weights('weights.h5'). {_ANEW.format('weights.h5')}"
         raise ValueError(f"{path} was saved by Keras {version}, and Keras 3 cannot read it. {way}")
     if needed:
         raise ValueError(
