@@ -34,6 +34,14 @@ def png(fig, **settings):
     return drawn.getvalue()
 
 
+def message(text):
+    """A figure that says why there is nothing to show."""
+    fig, ax = one(0.6)
+    ax.text(0.5, 0.5, text, ha="center", va="center")
+    ax.axis("off")
+    return fig
+
+
 def image_sheet(images, titles=None, columns=10, caption=None):
     """Images side by side, `columns` in a row, each under its title."""
     images = pixels(images)

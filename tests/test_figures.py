@@ -21,6 +21,7 @@ EVERY = {
     "image_sheet": lambda: figures.image_sheet(IMAGES, titles=[str(i) for i in range(12)], columns=5, caption="as they are"),
     "switches": lambda: deconvnet.figures.switches(IMAGES[:2], RNG.random((2, 8, 8)), RNG.random((2, 8, 8)) > 0.7),
     "gallery": lambda: deconvnet.gallery(patches(RNG.random((3, 5, 4, 4, 1)), RNG.normal(size=(3, 5, 4, 4, 1)))),
+    "gallery of no channel": lambda: deconvnet.gallery(patches(np.zeros((0, 5, 4, 4, 1)), np.zeros((0, 5, 4, 4, 1)))),
     "projections": lambda: deconvnet.figures.projections(IMAGES[:2], {"deconvnet": RNG.normal(size=(2, 8, 8, 3))}),
     "tiles": lambda: figures.tiles(IMAGES, columns=5, caption="as they are"),
     "no tiles": lambda: figures.tiles(IMAGES[:0]),

@@ -114,10 +114,7 @@ def channel_histograms(images):
 def image_pairs(left, right, titles, left_name, right_name):
     """Pairs of images, one above the other. Without a pair, a figure that says so."""
     if not len(left):
-        fig, ax = figures.one(0.6)
-        ax.text(0.5, 0.5, "no pair found", ha="center", va="center")
-        ax.axis("off")
-        return fig
+        return figures.message("no pair found")
     fig, axs = figures.grid(2, max(len(left), 6), row_height=1.1)
     for column, (one, other, title) in enumerate(zip(figures.pixels(left), figures.pixels(right), titles, strict=True)):
         figures.show(axs[0, column], one, title)

@@ -14,6 +14,8 @@ def gallery(patches: Patches, titles=None, columns=2, caption=figures.SCALING):
     """
     if patches.pixels.ndim != 5:
         raise ValueError(f"a gallery shows patches of units of shape (channels, k), not {patches.pixels.shape[:-3]}")
+    if not len(patches.pixels):
+        return figures.message(f"{patches.layer}: no channel to show")
     titles = titles or [f"{patches.layer}, channel {channel}" for channel in patches.units.channel[:, 0]]
     pixels = figures.pixels(patches.pixels.reshape(-1, *patches.pixels.shape[2:])).reshape(patches.pixels.shape)
     rows = -(-len(pixels) // columns)

@@ -39,6 +39,20 @@ def save(run_dir: str | Path, notebook: str, metrics: dict, figures: dict | None
     shutil.rmtree(folder / "backup", ignore_errors=True)
 
 
+def expect(claims: dict[str, bool], strict: bool) -> dict:
+    """{"not as expected": [claims]} for the metrics, of those that are not so, each said in a line; {} where all are.
+
+    claims: {what was expected of a training: whether it is so}. A short training, or few images, may learn too little, and
+    its numbers are results all the same. strict: raise AssertionError instead.
+    """
+    failed = [claim for claim, so in claims.items() if not so]
+    if strict and failed:
+        raise AssertionError(f"not as expected: {', '.join(failed)}")
+    for claim in failed:
+        print(f"WARNING: expected, and not so here: {claim}", flush=True)
+    return {"not as expected": failed} if failed else {}
+
+
 def write(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
     part = path.with_name(path.name + ".part")

@@ -8,7 +8,6 @@ from sklearn.metrics import confusion_matrix
 
 from deconvlib import backend, checks, figures
 from deconvlib.backend import keras
-from deconvlib.data import inspect
 from deconvlib.data.dataset import Dataset
 from deconvlib.deconvnet import graph, inputs
 
@@ -155,7 +154,7 @@ def mistakes(images, truth, predicted, confidence, class_names):
     answers = zip(truth, predicted, confidence, strict=True)
     titles = [f"{class_names[given]} {100 * sure:.0f} %\nis {class_names[true]}" for true, given, sure in answers]
     if not titles:
-        return inspect.image_pairs([], [], [], "", "")
+        return figures.message("no mistake")
     images = figures.pixels(images)
     fig, axs = figures.grid(-(-len(images) // 6), 6, row_height=1.75)
     for ax, image, title in zip(axs.flat, images, titles, strict=False):

@@ -29,3 +29,12 @@ def test_records_metrics_with_what_they_were_measured_on(tmp_path):
 def test_refuses_a_metric_that_is_no_number(tmp_path, value):
     with pytest.raises(ValueError, match="metric 'accuracy' is"):
         record.save(tmp_path, "03_training", {"accuracy": value})
+
+
+def test_what_a_training_was_expected_to_learn_is_a_warning_and_an_error_where_it_must_hold(capsys):
+    claims = {"the loss fell": np.bool_(False), "it beats chance": True}
+    assert record.expect(claims, strict=False) == {"not as expected": ["the loss fell"]}
+    assert capsys.readouterr().out == "WARNING: expected, and not so here: the loss fell\n"
+    with pytest.raises(AssertionError, match="not as expected: the loss fell"):
+        record.expect(claims, strict=True)
+    assert record.expect({"it beats chance": True}, strict=True) == {} and capsys.readouterr().out == ""

@@ -20,6 +20,7 @@ EVERY = {
     "confusion": lambda: training.confusion(np.array([[3, 1], [0, 0]]), ("a", "b")),
     "calibration": lambda: training.calibration(BINS, 0.05),
     "mistakes": lambda: training.mistakes(IMAGES[:3], [0, 1, 0], [1, 0, 1], [0.9, 0.8, 0.7], ("a", "b")),
+    "no mistakes": lambda: training.mistakes(IMAGES[:0], [], [], [], ("a", "b")),
 }
 
 
