@@ -1,5 +1,7 @@
 """What several tests use, here and in the processes that they start."""
 
+import pandas as pd
+
 from deconvlib import deconvnet, networks, training
 from deconvlib.backend import keras
 
@@ -11,6 +13,12 @@ def small(dataset, seed=0, **settings):
 def settings():
     """Everything that draws at random while training."""
     return {"augmentation": training.augmentation(), "schedule": "cosine", "optimizer": "adamw", "weight_decay": 0.01}
+
+
+def same(one, other):
+    """Asserts that two histories are the same but for the seconds."""
+    columns = [column for column in one if column != "seconds"]
+    pd.testing.assert_frame_equal(one[columns], other[columns], rtol=1e-6)
 
 
 class Interrupt(keras.callbacks.Callback):

@@ -13,18 +13,24 @@ from pathlib import Path
 import numpy as np
 import psutil
 
+from deconvlib import disk
+
+RUNNING = ".running"  # in a folder of results while `run` is at work there
+
 
 def save(run_dir: str | Path, notebook: str, metrics: dict, figures: dict | None = None) -> None:
     """Write `metrics` with the hardware, versions and commit they were measured on, and `figures` as PNG.
 
     They go to <run_dir>/<notebook>/metrics.json and <figure's name>.png. metrics: {name: number, text, or list of them}.
     The first figure is the notebook's key figure. What is recorded is over: <run_dir>/<notebook>/backup, where its trainings
-    would have gone on after an interruption, is removed. Raises ValueError for a metric that is NaN or infinite.
+    would have gone on after an interruption, is removed; `run` does it itself, once the notebook's page is written too.
+    Raises ValueError for a metric that is NaN or infinite.
     """
     folder = Path(run_dir) / notebook
     folder.mkdir(parents=True, exist_ok=True)
     for name, figure in (figures or {}).items():
-        figure.savefig(folder / f"{name}.png", dpi=110)
+        with disk.whole(folder / f"{name}.png") as part:
+            figure.savefig(part, dpi=110)
     written = {
         "notebook": notebook,
         "metrics": {name: _plain(name, value) for name, value in metrics.items()},
@@ -36,6 +42,12 @@ def save(run_dir: str | Path, notebook: str, metrics: dict, figures: dict | None
         "seconds": round(time.time() - psutil.Process().create_time(), 1),
     }
     write(folder / "metrics.json", json.dumps(written, indent=1, ensure_ascii=False) + "\n")
+    if not (Path(run_dir) / RUNNING).exists():
+        over(folder)
+
+
+def over(folder: Path) -> None:
+    """Remove what a notebook's trainings would go on from; `folder` is <run_dir>/<notebook>."""
     shutil.rmtree(folder / "backup", ignore_errors=True)
 
 
@@ -55,9 +67,8 @@ def expect(claims: dict[str, bool], strict: bool) -> dict:
 
 def write(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    with disk.whole(path) as part:
+        part.write_text(text, encoding="utf-8")
 
 
 def read(path):

@@ -92,6 +92,7 @@ def _run_all(everything, paths, parameters, profile, out, fresh):
             print(f"{label}: FAILED after {entry['seconds']:.0f} s\n  {entry['error']}", flush=True)
         else:
             record.write(state, json.dumps({"key": key, "seconds": entry["seconds"], "parameters": parameters[path]}))
+            record.over(state.parent)
             print(f"{label}: done in {entry['seconds']:.0f} s", flush=True)
     pages.index(out, profile, runs)
     print(f"report: {out / 'index.html'}", flush=True)
@@ -194,7 +195,7 @@ def alone(out):
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot write into {out}: {error.strerror}") from error
-    lock = out / ".running"
+    lock = out / record.RUNNING
     with contextlib.suppress(OSError, ValueError):
         os.kill(int(lock.read_text()), 0)  # raises where that process has ended, killed perhaps
         raise UserError(f"another run is at work in {out} (process {lock.read_text()})")

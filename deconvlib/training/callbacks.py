@@ -4,7 +4,6 @@ import functools
 import time
 
 import numpy as np
-import pandas as pd
 
 from deconvlib import backend
 from deconvlib.backend import keras
@@ -17,31 +16,15 @@ class Log(keras.callbacks.Callback):
     def __init__(self, model, verbose):
         super().__init__()
         self.say = functools.partial(print, flush=True) if verbose else lambda text: None
-        self.network, self.rows, self.good, self.file = model, [], model.get_weights(), None
+        self.network, self.rows, self.good = model, [], model.get_weights()
 
-    def resume(self, folder, fingerprint):
-        """Take up the rows of an interrupted fit with the same fingerprint; clear the folder of any other."""
-        mark, self.file = folder / "fingerprint.txt", folder / "history.csv"
-        if not (mark.exists() and mark.read_text() == fingerprint):
-            for path in folder.glob("*"):
-                path.unlink()
-            folder.mkdir(parents=True, exist_ok=True)
-            mark.write_text(fingerprint)
+    def resume(self, rows, epochs):
+        """Take up the rows of a training that was interrupted, whose weights the network has again."""
+        self.rows, self.good = rows, self.network.get_weights()
+        self.say(f"resumed after epoch {len(rows)} of {epochs}")
 
     def on_epoch_begin(self, epoch, logs=None):
-        if epoch and not self.rows:
-            self._take_up(epoch)
         self.epoch, self.epoch_begun, self.announced = epoch, time.perf_counter(), epoch > 0
-
-    def on_train_end(self, logs=None):
-        if not self.rows:
-            self._take_up(self.params["epochs"])
-
-    def _take_up(self, epoch):
-        """Keras restored the weights of an interrupted fit."""
-        self.rows = pd.read_csv(self.file)[:epoch].to_dict("records")
-        self.good = self.network.get_weights()
-        self.say(f"resumed after epoch {epoch} of {self.params['epochs']}")
 
     def on_train_batch_end(self, batch, logs=None):
         if not np.isfinite(logs["loss"]):
@@ -70,8 +53,6 @@ class Log(keras.callbacks.Callback):
             self._diverged(f"a weight is no longer a number at the end of epoch {epoch + 1}")
         self.rows.append(row)
         self.good = weights
-        if self.file:
-            pd.DataFrame(self.rows).to_csv(self.file, index=False)
         left = np.mean([row["seconds"] for row in self.rows]) * (epochs - epoch - 1)
         measured = f"   loss {row['loss']:.4g}"
         if "accuracy" in row:

@@ -1,9 +1,6 @@
 """Model + Dataset -> history of the training."""
 
 import functools
-import hashlib
-import json
-import re
 import time
 from pathlib import Path
 
@@ -16,6 +13,7 @@ from deconvlib.backend import keras
 from deconvlib.data.dataset import Dataset
 from deconvlib.deconvnet import graph, inputs
 from deconvlib.networks.classifier import ReconstructionLoss
+from deconvlib.training.backup import Backup, fingerprint
 from deconvlib.training.callbacks import Epochs, GradientNorms, Log
 
 OPTIMIZERS = {name.lower(): getattr(keras.optimizers, name) for name in ("Adam", "AdamW", "RMSprop", "SGD")}
@@ -58,10 +56,13 @@ def fit(
     unlabelled: more images, uint8 (n, height, width, channels), for a model that reconstructs: each batch has as many of
         them, drawn at random, as labelled ones. They count in no loss that needs a label, and in no accuracy.
     precision: what layers compute in while training; the model is float32 again afterwards.
-    backup_dir: from here a killed fit goes on after its last whole epoch, and ends with the same history. A folder of a fit
-        with other settings, data or weights starts anew. Removed at the end.
+    backup_dir: a folder. From here a killed fit, called again with the same arguments and initial weights, goes on after its
+        last whole epoch and ends with the same history and weights; one that had ended gives them at once. Several fits may
+        share a folder: each has files of its own. They stay until you remove them, or lab.record, which removes
+        <run_dir>/<notebook>/backup. A file that cannot be read is renamed, with one line, and the one before it taken.
     callbacks: Keras'; their `model` wraps `model` and has its weights. `EarlyStopping` is a choice: give it the dataset
-        that `hold_out` returns, whose test images are held-out training images.
+        that `hold_out` returns, whose test images are held-out training images. A backup holds what they remember: their
+        attributes that are numbers, texts, arrays, or lists and dictionaries of them.
     verbose: prints one line an epoch with the time left. seed: of the images' order; the model has its own for the rest.
     Raises ValueError for settings that cannot work; FloatingPointError where the loss or a weight is no longer a number,
     with its step or epoch; the model then has the weights of the last good epoch.
@@ -74,20 +75,19 @@ def fit(
     batches = Batches(images, labels, batch_size, seed, weights, images_per_epoch, unlabelled)
     trainer = keras.Sequential([keras.Input(model.input_shape[1:]), *augmentation, model])
     log = Log(model, verbose)
-    callbacks = [log, Epochs(batches), *callbacks]
+    every, backup = [log, Epochs(batches), *callbacks], None
     if gradient_norms:
-        callbacks.insert(0, GradientNorms(model, inputs.as_input(model, images[:PROBE]), labels[:PROBE]))
+        every.insert(0, GradientNorms(model, inputs.as_input(model, images[:PROBE]), labels[:PROBE]))
     if backup_dir:
         settings = [epochs, batch_size, optimizer, learning_rate, schedule, weight_decay, class_weight, label_smoothing]
         settings += [images_per_epoch, precision, gradient_norms, seed, *(layer.get_config() for layer in augmentation)]
-        arrays = [images, labels] if unlabelled is None else [images, labels, unlabelled]
-        log.resume(Path(backup_dir), _fingerprint(model, settings, arrays))
-        callbacks.append(keras.callbacks.BackupAndRestore(backup_dir))
+        arrays = [images, labels, dataset.x_test, dataset.y_test, *([] if unlabelled is None else [unlabelled])]
+        backup = Backup(backup_dir, fingerprint(model, settings, arrays, callbacks), log, callbacks)
     metrics = {"metrics" if unlabelled is None else "weighted_metrics": [keras.metrics.SparseCategoricalAccuracy("accuracy")]}
     compiled = {"loss": functools.partial(_cross_entropy, label_smoothing)} | metrics
     optimizer = _optimizer(optimizer, learning_rate, schedule, weight_decay, epochs * len(batches))
     validation = Batches(dataset.x_test, dataset.y_test, 500)
-    _train(trainer, precision, optimizer, compiled, batches, epochs=epochs, validation_data=validation, callbacks=callbacks)
+    _train(trainer, precision, optimizer, compiled, batches, epochs, every, backup, validation_data=validation)
     return pd.DataFrame(log.rows)
 
 
@@ -109,23 +109,22 @@ def fit_pairs(
     count: examples an epoch. make: make(numbers, rng) -> (inputs, targets) of a batch, for `numbers` among range(count);
         what it draws with `rng` is new in each epoch, damage to images for one. loss: any that Keras knows, or a function.
     learning_rate: of Adam, with the schedule "cosine".
-    backup_dir: as for `fit`, but it stays, and a training that ended there is not repeated: where one of several networks
-        is interrupted, the others are not lost. lab.record removes <run_dir>/<notebook>/backup.
+    backup_dir: as for `fit`. Of `make`, its first and last batch must be the same.
     The others, and what is raised: as for `fit`.
     """
     checks.positive("count", count)
     _check_steps(epochs, batch_size, "adam", learning_rate, "cosine", precision)
     batches = _Pairs(count, make, batch_size, seed)
     log = Log(model, verbose)
-    callbacks = [log, Epochs(batches)]
+    backup = None
     if backup_dir:
         settings = [count, epochs, batch_size, keras.losses.serialize(keras.losses.get(loss)), learning_rate, precision, seed]
-        log.resume(Path(backup_dir), _fingerprint(model, settings, keras.tree.flatten(batches[0])))
-        callbacks.append(keras.callbacks.BackupAndRestore(backup_dir, delete_checkpoint=False))
-    # a model of its own, since Keras notes in the one that it trains which epoch to go on with
+        arrays = keras.tree.flatten([batches[0], batches[len(batches) - 1]])
+        backup = Backup(backup_dir, fingerprint(model, settings, arrays), log, ())
+    # a model of its own: to compile the user's would change how it is saved
     trainer = keras.Model(model.input, model(model.input))
     optimizer = _optimizer("adam", learning_rate, "cosine", 0.0, epochs * len(batches))
-    _train(trainer, precision, optimizer, {"loss": loss}, batches, epochs=epochs, callbacks=callbacks)
+    _train(trainer, precision, optimizer, {"loss": loss}, batches, epochs, [log, Epochs(batches)], backup)
     return pd.DataFrame(log.rows)
 
 
@@ -179,8 +178,8 @@ def _optimizer(name, learning_rate, schedule, weight_decay, steps):
     return OPTIMIZERS[name](learning_rate, weight_decay=weight_decay if decays else None, **extra)
 
 
-def _train(trainer, precision, optimizer, compiled, batches, **settings):
-    """`trainer.fit`, while its layers compute in `precision`; their weights are float32 throughout."""
+def _train(trainer, precision, optimizer, compiled, batches, epochs, callbacks, backup, **settings):
+    """`trainer.fit`, from where `backup` is, while layers compute in `precision`; their weights are float32 throughout."""
     layers = [layer for layer in graph.layers(trainer) if layer.name not in FULL]
     before = [layer.dtype_policy for layer in layers]
     try:
@@ -189,6 +188,9 @@ def _train(trainer, precision, optimizer, compiled, batches, **settings):
         trainer.compile(optimizer=optimizer, **compiled)
         # the first step would make the optimizer's variables, and TensorFlow trace it twice
         trainer.optimizer.build(trainer.trainable_variables)
+        settings |= {"epochs": epochs, "callbacks": callbacks}
+        if backup:
+            settings |= {"initial_epoch": backup.resume(trainer, epochs), "callbacks": [*callbacks, backup]}
         # shuffle: Keras would change the order of the batches by a seed of its own
         trainer.fit(batches, shuffle=False, verbose=0, **settings)
     finally:
@@ -250,16 +252,6 @@ class _Pairs(keras.utils.PyDataset):
     def __getitem__(self, index):
         numbers = self.order[index * self.batch_size : (index + 1) * self.batch_size]
         return self.make(numbers, np.random.default_rng([self.seed, self.epoch, index]))
-
-
-def _fingerprint(model, settings, arrays):
-    """What must be the same for an interrupted fit to go on: settings, architecture, initial weights and data."""
-    told = json.dumps([settings, json.loads(model.to_json())], sort_keys=True, default=str)
-    told = re.sub(r'_\d+"', '"', told)  # Keras numbers the layers of a process, which says nothing about the training
-    digest = hashlib.blake2b(told.encode())
-    for array in [*model.get_weights(), *arrays]:
-        digest.update(np.ascontiguousarray(array))
-    return digest.hexdigest()
 
 
 def images_per_second(model: keras.Model) -> float:

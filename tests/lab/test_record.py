@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from small_notebooks import notebook
 
-from deconvlib.lab import record
+from deconvlib.lab import record, run
 
 
 def test_records_metrics_with_what_they_were_measured_on(tmp_path):
@@ -38,3 +39,16 @@ def test_what_a_training_was_expected_to_learn_is_a_warning_and_an_error_where_i
     with pytest.raises(AssertionError, match="not as expected: the loss fell"):
         record.expect(claims, strict=True)
     assert record.expect({"it beats chance": True}, strict=True) == {} and capsys.readouterr().out == ""
+
+
+def test_a_run_keeps_its_trainings_until_the_page_is_written(folder, monkeypatch, tmp_path):
+    """A kill while the page is written would otherwise cost the training."""
+    write, seen = record.write, []
+    code = (
+        "from pathlib import Path\nfrom deconvlib.lab import record\n(Path(run_dir) / '03_three/backup').mkdir(parents=True)\n"
+    )
+    notebook(folder, "03_three", code + "record.save(run_dir, '03_three', {})")
+    backup = tmp_path / "out/03_three/backup"
+    monkeypatch.setattr(record, "write", lambda path, text: (seen.append((path.name, backup.exists())), write(path, text)))
+    assert run.run(["03"], out=tmp_path / "out", folder=folder) == 0
+    assert ("03_three.html", True) in seen and ("run.json", True) in seen and not backup.exists()

@@ -1,19 +1,10 @@
 """Training: it learns, repeats and resumes as it says."""
 
-import os
-import shutil
-import signal
-import subprocess
-import sys
-from dataclasses import replace
-from pathlib import Path
-
 import numpy as np
-import pandas as pd
 import pytest
-from small import Interrupt, settings, small
+from small import same, settings, small
 
-from deconvlib import backend, data, deconvnet, experiments, networks, training
+from deconvlib import backend, deconvnet, experiments, networks, training
 from deconvlib.backend import keras
 from deconvlib.deconvnet import graph
 from deconvlib.training.fit import PRECISIONS, Batches
@@ -57,91 +48,10 @@ def test_the_step_is_traced_once(digits, monkeypatch):
     assert len(traced) == 1
 
 
-def same(one, other):
-    columns = ["epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate"]
-    pd.testing.assert_frame_equal(one[columns], other[columns], rtol=1e-6)
-
-
-@pytest.fixture(scope="module")
-def whole(digits):
-    """A network after a training that nothing interrupted, and its history."""
-    model = small(digits, dropout=0.2)
-    return model, training.fit(model, digits, epochs=4, **settings())
-
-
 def test_repeats_from_its_seed(digits, whole):
     again, other = (training.fit(small(digits, dropout=0.2), digits, epochs=4, **settings(), seed=seed) for seed in (0, 1))
     same(again, whole[1])
     assert not np.isclose(other["loss"], whole[1]["loss"]).all()
-
-
-KILLED = """
-import os, signal, sys
-from small import *
-from deconvlib import data
-
-kill = Interrupt(lambda: os.kill(os.getpid(), signal.SIGKILL))
-fit = keras.Sequential.fit
-keras.Sequential.fit = lambda self, *a, callbacks, **k: fit(self, *a, callbacks=[*callbacks, kill], **k)
-digits = data.load("digits")
-training.fit(small(digits, dropout=0.2), digits, epochs=4, **settings(), backup_dir=sys.argv[1])
-"""
-
-
-@pytest.fixture(scope="module")
-def killed(tmp_path_factory):
-    """The folder that a killed training left."""
-    folder = tmp_path_factory.mktemp("killed") / "backup"
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])}
-    process = subprocess.run([sys.executable, "-c", KILLED, str(folder)], env=environment)
-    assert process.returncode == -signal.SIGKILL and folder.exists()
-    return folder
-
-
-@pytest.fixture
-def backup(killed, tmp_path):
-    return shutil.copytree(killed, tmp_path / "backup")
-
-
-def test_a_killed_training_resumes_and_ends_with_the_same_history(digits, whole, backup, capsys):
-    model = small(digits, dropout=0.2)
-    resumed = training.fit(model, digits, epochs=4, **settings(), backup_dir=backup)
-    assert "resumed after epoch 2 of 4" in capsys.readouterr().out
-    same(resumed, whole[1])
-    for one, other in zip(model.get_weights(), whole[0].get_weights(), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
-    assert not backup.exists()
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        *({"seed": 1}, {"epochs": 5}, {"batch_size": 63}, {"learning_rate": 2e-3}, {"schedule": "constant"}),
-        *({"optimizer": "adam"}, {"weight_decay": 0.02}, {"augmentation": training.augmentation(shift=0.2)}),
-        *({"class_weight": "balanced"}, {"label_smoothing": 0.1}, {"images_per_epoch": 99}, {"gradient_norms": True}),
-        *({"precision": "mixed_bfloat16"}, {"callbacks": ()}, {"verbose": False}),
-    ],
-    ids=lambda change: next(iter(change)),
-)
-def test_a_backup_of_other_settings_is_cleared(digits, backup, monkeypatch, change):
-    monkeypatch.setattr(keras.Sequential, "fit", lambda *arguments, **settings: None)
-    training.fit(small(digits, dropout=0.2), digits, **{"epochs": 4} | settings() | change, backup_dir=backup)
-    says_nothing = {"callbacks", "verbose"} & set(change)
-    assert (backup / "history.csv").exists() == bool(says_nothing)
-
-
-@pytest.mark.parametrize("other", ["weights", "architecture", "images", "labels"])
-def test_a_backup_of_another_network_or_other_data_is_not_taken_up(digits, backup, monkeypatch, other):
-    monkeypatch.setattr(keras.Sequential, "fit", lambda *arguments, **settings: None)
-    model = small(digits, **{"dropout": 0.3 if other == "architecture" else 0.2, "seed": int(other == "weights")})
-    changed = {"images": {"x_train": digits.x_train[:, ::-1]}, "labels": {"y_train": digits.y_train[::-1]}}.get(other, {})
-    training.fit(model, replace(digits, **changed), epochs=4, **settings(), backup_dir=backup)
-    assert not (backup / "history.csv").exists()
-
-
-def test_another_training_begins_anew_in_the_folder_of_a_killed_one(digits, backup, capsys):
-    history = training.fit(small(digits, seed=5), digits, epochs=1, backup_dir=backup)
-    assert "resumed" not in capsys.readouterr().out and len(history) == 1
 
 
 def test_an_early_stop_goes_by_the_held_out_images(digits):
@@ -253,11 +163,6 @@ def test_refuses_a_model_for_other_data(digits):
 # Pairs
 
 
-@pytest.fixture(scope="module")
-def images():
-    return data.shapes(120, 10).x_train[:, 8:24, 8:24] / np.float32(255)
-
-
 def test_the_loss_of_an_image_is_minus_its_psnr(images):
     spoiled = np.clip(images[:9] + np.random.default_rng(0).normal(0, 0.1, images[:9].shape), 0, 1).astype(np.float32)
     loss = float(training.psnr_loss(images[:9], spoiled))
@@ -278,41 +183,6 @@ def test_training_in_16_bits_leaves_a_model_of_32(images):
     assert training.predict(model, images[:2]).dtype == np.float32
     with pytest.raises(ValueError, match="precision 'float16' is not known"):
         training.fit_pairs(model, len(images), make, precision="float16")
-
-
-def noisy_pairs(images):
-    def make(numbers, rng):
-        return images[numbers] + rng.normal(0, 0.1, (len(numbers), 16, 16, 3)).astype(np.float32), images[numbers]
-
-    noisy = keras.Input((16, 16, 3))
-    maps = keras.layers.Conv2D(3, 3, padding="same", kernel_initializer=keras.initializers.GlorotUniform(0))(noisy)
-    model = keras.Model(noisy, keras.layers.Dropout(0.2, seed=0)(keras.layers.BatchNormalization(momentum=0.9)(maps)))
-    return model, len(images), make
-
-
-def test_an_interrupted_training_goes_on_and_one_that_ended_is_not_repeated(images, tmp_path, capsys, monkeypatch):
-    settings = {"epochs": 4, "batch_size": 20, "loss": training.psnr_loss}
-    whole, count, make = noisy_pairs(images)
-    expected = training.fit_pairs(whole, count, make, **settings)
-
-    def end():
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        fit = keras.Model.fit
-        patch.setattr(keras.Model, "fit", lambda *a, callbacks, **k: fit(*a, callbacks=[*callbacks, Interrupt(end)], **k))
-        training.fit_pairs(noisy_pairs(images)[0], count, make, **settings, backup_dir=tmp_path)
-    for after in ("epoch 2", "epoch 4"):  # where it was interrupted; its end
-        again = noisy_pairs(images)[0]
-        history = training.fit_pairs(again, count, make, **settings, backup_dir=tmp_path)
-        assert f"resumed after {after} of 4" in capsys.readouterr().out
-        np.testing.assert_allclose(history["loss"], expected["loss"], rtol=1e-6)
-        for one, other in zip(again.get_weights(), whole.get_weights(), strict=True):
-            np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
-    # a model that was trained here once, and another damage
-    training.fit_pairs(again, count, make, **settings | {"epochs": 1})
-    training.fit_pairs(noisy_pairs(images)[0], count, lambda *drawn: make(*drawn)[::-1], **settings, backup_dir=tmp_path)
-    assert "resumed" not in capsys.readouterr().out
 
 
 def test_training_on_nan_stops_with_the_good_weights(images):

@@ -1,0 +1,47 @@
+"""A file is whole or not there."""
+
+import errno
+import os
+
+import pytest
+
+from deconvlib import disk
+
+
+@pytest.fixture
+def path(tmp_path):
+    (tmp_path / "a.b.csv").write_text("old")
+    return tmp_path / "a.b.csv"
+
+
+def test_the_file_takes_its_place_when_it_is_written(path):
+    with disk.whole(path) as part:
+        part.write_text("new")
+        assert path.read_text() == "old" and part.suffix == ".csv"  # Keras and Matplotlib go by the suffix
+    assert path.read_text() == "new" and list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    "error", [KeyboardInterrupt(), ValueError("no number"), OSError(errno.ENOSPC, "No space left on device")]
+)
+def test_an_error_leaves_what_was_there(path, error):
+    with pytest.raises(type(error)), disk.whole(path) as part:
+        part.write_text("ne")
+        raise error
+    assert path.read_text() == "old" and list(path.parent.iterdir()) == [path]
+
+
+def test_nothing_takes_a_place_before_its_bytes_are_on_the_disk(path, monkeypatch):
+    done = []
+    monkeypatch.setattr(os, "fsync", lambda file: done.append("bytes"))
+    monkeypatch.setattr(os, "replace", lambda *names: done.append("name"))
+    with disk.whole(path) as part:
+        part.write_text("new")
+    assert done == ["bytes", "name"]
+
+
+def test_a_kill_leaves_what_the_next_writing_replaces(path):
+    path.with_stem("a.b.part").write_text("half")
+    with disk.whole(path) as part:
+        part.write_text("new")
+    assert path.read_text() == "new" and list(path.parent.iterdir()) == [path]
