@@ -53,7 +53,7 @@ class Backup(keras.callbacks.Callback):
             "stopped": self.model.stop_training,
             "rows": self.log.rows,
             "weights": self.model.get_weights(),
-            "optimizer": [keras.ops.convert_to_numpy(variable.value) for variable in self.model.optimizer.variables],
+            "optimizer": [keras.ops.convert_to_numpy(variable) for variable in self.model.optimizer.variables],
             "callbacks": [_memory(callback) for callback in self.others],
         }
         try:
