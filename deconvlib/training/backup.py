@@ -13,6 +13,9 @@ import numpy as np
 from deconvlib import backend, disk
 from deconvlib.backend import keras
 
+LIBRARY = Path(__file__).parents[1]
+CODE = (LIBRARY / "backend.py", *sorted(LIBRARY.glob("networks/*.py")), *sorted(LIBRARY.glob("training/*.py")))
+
 
 class Backup(keras.callbacks.Callback):
     """Writes what the next epoch depends on. It is the last of the callbacks, since it also keeps what they remember.
@@ -63,7 +66,7 @@ class Backup(keras.callbacks.Callback):
 
 
 def fingerprint(model, settings, arrays, callbacks=()):
-    """A text that names a training: it changes with settings, architecture, initial weights, data, callbacks and backend.
+    """A text that names a training: it changes with settings, network, initial weights, data, callbacks, backend and code.
 
     Of a callback count its class and those arguments that are kept under their own names, as Keras' are; a function among
     them by its name.
@@ -76,6 +79,8 @@ def fingerprint(model, settings, arrays, callbacks=()):
     told = json.dumps([settings, kept, versions, json.loads(model.to_json())], sort_keys=True, default=_told)
     told = re.sub(r'_\d+"', '"', told)  # Keras numbers the layers of a process, which says nothing about the training
     digest = hashlib.blake2b(told.encode(), digest_size=8)
+    for file in CODE:  # a training that one code began and another ended would be neither's
+        digest.update(file.read_bytes())
     for array in [*model.get_weights(), *arrays]:
         digest.update(np.ascontiguousarray(array))
     return digest.hexdigest()

@@ -61,8 +61,8 @@ def fit(
         share a folder: each has files of its own. They stay until you remove them, or lab.record, which removes
         <run_dir>/<notebook>/backup. A file that cannot be read is renamed, with one line, and the one before it taken.
     callbacks: Keras'; their `model` wraps `model` and has its weights. `EarlyStopping` is a choice: give it the dataset
-        that `hold_out` returns, whose test images are held-out training images. A backup holds what they remember: their
-        attributes that are numbers, texts, arrays, or lists and dictionaries of them.
+        that `hold_out` returns, whose test images are held-out training images. A backup also holds their attributes that
+        are numbers, texts, arrays, or lists and dictionaries of them.
     verbose: prints one line an epoch with the time left. seed: of the images' order; the model has its own for the rest.
     Raises ValueError for settings that cannot work; FloatingPointError where the loss or a weight is no longer a number,
     with its step or epoch; the model then has the weights of the last good epoch.
