@@ -55,8 +55,7 @@ def as_floats(model: keras.Model, images: np.ndarray, numbers) -> np.ndarray:
     known = pixel_range(model)
     low, high = known or (0, 1)
     if images.dtype == np.uint8:
-        floats = images.astype(np.float32)
-        return floats if high == 255 else floats / 255 if low == 0 else floats / 127.5 - 1
+        return in_range(images, low, high)
     floats = images.astype(np.float32, copy=False)
     least, most = floats.min(), floats.max()
     if not np.isfinite([least, most]).all():
@@ -66,6 +65,14 @@ def as_floats(model: keras.Model, images: np.ndarray, numbers) -> np.ndarray:
     if known and not (low - slack <= least and most <= high + slack):
         raise ValueError(f"pixels lie in [{least:g}, {most:g}]; this model rescales them itself and takes [{low}, {high}]")
     return floats
+
+
+def in_range(images: np.ndarray, low: float, high: float) -> np.ndarray:
+    """uint8 pixels as float32 from `low`, black, to `high`, white."""
+    floats = images.astype(np.float32)
+    if (low, high) == (0, 1):
+        return floats / np.float32(255)  # to the last bit as everywhere
+    return floats * np.float32((high - low) / 255) + np.float32(low)
 
 
 def pixel_range(model: keras.Model) -> tuple[int, int] | None:

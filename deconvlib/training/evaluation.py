@@ -64,7 +64,7 @@ def readings(model: keras.Model, images: np.ndarray, labels: np.ndarray | None =
     """
     rows = []
     for low, high in inputs.RANGES:
-        chances = predict(model, low + images.astype(np.float32) * ((high - low) / 255))
+        chances = predict(model, inputs.in_range(images, low, high))
         answers, sure = chances.argmax(axis=1), chances.max(axis=1).mean()
         row = {"pixels": f"{low} to {high}", "confidence": sure, "answers": len(set(answers))}
         rows.append(row if labels is None else row | {"accuracy": np.mean(answers == labels)})

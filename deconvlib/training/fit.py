@@ -72,7 +72,8 @@ def fit(
     images, labels = dataset.x_train, dataset.y_train
     weights, present = np.ones(dataset.num_classes, np.float32), np.unique(labels)
     weights[present] = compute_class_weight(class_weight, classes=present, y=labels)
-    batches = Batches(images, labels, batch_size, seed, weights, images_per_epoch, unlabelled)
+    pixels = inputs.pixel_range(model) or (0, 1)
+    batches = Batches(images, labels, batch_size, seed, weights, images_per_epoch, unlabelled, pixels)
     trainer = keras.Sequential([keras.Input(model.input_shape[1:]), *augmentation, model])
     log = Log(model, verbose)
     every, backup = [log, Epochs(batches), *callbacks], None
@@ -86,7 +87,7 @@ def fit(
     metrics = {"metrics" if unlabelled is None else "weighted_metrics": [keras.metrics.SparseCategoricalAccuracy("accuracy")]}
     compiled = {"loss": functools.partial(_cross_entropy, label_smoothing)} | metrics
     optimizer = _optimizer(optimizer, learning_rate, schedule, weight_decay, epochs * len(batches))
-    validation = Batches(dataset.x_test, dataset.y_test, 500)
+    validation = Batches(dataset.x_test, dataset.y_test, 500, pixels=pixels)
     _train(trainer, precision, optimizer, compiled, batches, epochs, every, backup, validation_data=validation)
     return pd.DataFrame(log.rows)
 
@@ -199,13 +200,14 @@ def _train(trainer, precision, optimizer, compiled, batches, epochs, callbacks, 
 
 
 class Batches(keras.utils.PyDataset):
-    """Batches of float images in [0, 1], in an order that depends on seed and epoch alone, so that a fit can resume.
+    """Batches of float images in the range `pixels`, in an order of seed and epoch alone, so that a fit can resume.
 
-    Images stay uint8 until their batch is due; until `shuffle` the order is as stored. weights: (K,) of the classes, or None.
+    Images stay uint8 until their batch is due; until `shuffle` the order is as stored. weights: (K,) of the classes.
     """
 
-    def __init__(self, images, labels, batch_size, seed=None, weights=None, images_per_epoch=0, unlabelled=None):
+    def __init__(self, images, labels, batch_size, seed=None, weights=None, images_per_epoch=0, unlabelled=None, pixels=(0, 1)):
         super().__init__()
+        self.pixels = pixels
         self.images, self.labels, self.batch_size, self.seed = images, labels, batch_size, seed
         self.weights, self.unlabelled = weights, unlabelled
         self.length = images_per_epoch or len(images)
@@ -225,14 +227,14 @@ class Batches(keras.utils.PyDataset):
         here = slice(index * self.batch_size, (index + 1) * self.batch_size)
         images, labels = self.images[self.order[here]], self.labels[self.order[here]]
         if self.weights is None:
-            return images.astype(np.float32) / 255, labels
+            return inputs.in_range(images, *self.pixels), labels
         weights = self.weights[labels]
         if self.unlabelled is not None:
             images = np.concatenate([images, self.unlabelled[self.others[here]]])
             # twice, since the mean of the losses is over twice as many images
             weights = np.concatenate([2 * weights, np.zeros_like(weights)])
             labels = np.concatenate([labels, np.zeros_like(labels)])
-        return images.astype(np.float32) / 255, labels, weights
+        return inputs.in_range(images, *self.pixels), labels, weights
 
 
 class _Pairs(keras.utils.PyDataset):

@@ -204,3 +204,18 @@ def test_layers_within_layers_compute_in_the_precision_too():
     model = keras.Sequential([keras.Input((8, 8, 3)), keras.Sequential([keras.Input((8, 8, 3)), inner])])
     assert {inner, inner.decorrelation} <= set(graph.layers(model)), "Keras lists layers otherwise now: see graph.layers"
     assert graph.layers(model)[0] is model
+
+
+def test_a_model_of_bytes_is_trained_on_bytes(digits):
+    """Its first layer says what it takes: it becomes the same network as one that takes [0, 1]."""
+    networks_ = [
+        keras.Sequential(
+            [keras.Input((8, 8, 1)), keras.layers.Rescaling(scale), keras.layers.Flatten(), keras.layers.Dense(10)]
+        )
+        for scale in (1 / 255, 1.0)
+    ]
+    models = [keras.Sequential([network, keras.layers.Softmax()]) for network in networks_]
+    models[1].set_weights(models[0].get_weights())
+    histories = [training.fit(model, digits.take(200, 50), epochs=2, verbose=False) for model in models]
+    np.testing.assert_allclose(*(history[["loss", "val_loss"]] for history in histories), rtol=1e-4)
+    assert training.evaluate(models[0], digits).accuracy == training.evaluate(models[1], digits).accuracy
