@@ -56,6 +56,15 @@ def test_a_cell_that_is_not_compared_says_why(path):
         assert not exempt or (exempt == ["nbval-ignore-output"] and cell.source.startswith("# not compared: "))
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_kill_costs_no_training_and_leaves_no_half_of_a_file(path):
+    for cell in code_cells(path):
+        # it is among a dictionary's settings, or the training is a panel's, which a click begins anew
+        given = "backup_dir" in cell.source or re.search(r"\*\*(settings|schedule|own)\b|callback,", cell.source)
+        assert "training.fit" not in cell.source or given, cell.source
+        assert not re.search(r"(?<!record)\.(save|to_csv|savefig|write_text|write_bytes)\((?!part\b)", cell.source)
+
+
 @pytest.mark.skipif(bool(CHROMIUM), reason="tests/browser runs each notebook with these parameters, in JupyterLab")
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_runs_with_other_parameters(path, tmp_path, capfd):
