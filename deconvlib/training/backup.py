@@ -14,7 +14,8 @@ from deconvlib import backend, disk
 from deconvlib.backend import keras
 
 LIBRARY = Path(__file__).parents[1]
-CODE = (LIBRARY / "backend.py", *sorted(LIBRARY.glob("networks/*.py")), *sorted(LIBRARY.glob("training/*.py")))
+# what a training's numbers depend on
+CODE = [file for part in ("backend.py", "deconvnet/inputs.py", "networks/*.py", "training/*.py") for file in LIBRARY.glob(part)]
 
 
 class Backup(keras.callbacks.Callback):
@@ -79,7 +80,7 @@ def fingerprint(model, settings, arrays, callbacks=()):
     told = json.dumps([settings, kept, versions, json.loads(model.to_json())], sort_keys=True, default=_told)
     told = re.sub(r'_\d+"', '"', told)  # Keras numbers the layers of a process, which says nothing about the training
     digest = hashlib.blake2b(told.encode(), digest_size=8)
-    for file in CODE:  # a training that one code began and another ended would be neither's
+    for file in sorted(CODE):  # a training that one code began and another ended would be neither's
         digest.update(file.read_bytes())
     for array in [*model.get_weights(), *arrays]:
         digest.update(np.ascontiguousarray(array))

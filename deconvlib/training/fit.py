@@ -81,7 +81,7 @@ def fit(
         every.insert(0, GradientNorms(model, inputs.as_input(model, images[:PROBE]), labels[:PROBE]))
     if backup_dir:
         settings = [epochs, batch_size, optimizer, learning_rate, schedule, weight_decay, class_weight, label_smoothing]
-        settings += [images_per_epoch, precision, gradient_norms, seed, *(layer.get_config() for layer in augmentation)]
+        settings += [images_per_epoch, precision, gradient_norms, seed, pixels, *(layer.get_config() for layer in augmentation)]
         arrays = [images, labels, dataset.x_test, dataset.y_test, *([] if unlabelled is None else [unlabelled])]
         backup = Backup(backup_dir, fingerprint(model, settings, arrays, callbacks), log, callbacks)
     metrics = {"metrics" if unlabelled is None else "weighted_metrics": [keras.metrics.SparseCategoricalAccuracy("accuracy")]}

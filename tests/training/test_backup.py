@@ -178,10 +178,10 @@ def test_an_unreadable_backup_is_put_aside_and_the_one_before_it_taken(digits, w
 
 def test_a_training_that_other_code_began_is_begun_anew(digits, monkeypatch, tmp_path):
     model, names = small(digits), {file.name for file in backup.CODE}
-    assert {"backend.py", "classifier.py", "fit.py"} <= names
+    assert {"backend.py", "inputs.py", "classifier.py", "fit.py"} <= names
     before = backup.fingerprint(model, [], [])
     (tmp_path / "fit.py").write_text("# other code")
-    monkeypatch.setattr(backup, "CODE", (*backup.CODE[:-1], tmp_path / "fit.py"))
+    monkeypatch.setattr(backup, "CODE", [*backup.CODE[1:], tmp_path / "fit.py"])
     assert backup.fingerprint(model, [], []) != before
 
 
