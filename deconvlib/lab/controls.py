@@ -88,7 +88,7 @@ class Panel(widgets.VBox):
         """{name: value} of the controls."""
         return {name: control.value for name, control in self.controls.items()}
 
-    def wait(self, timeout=60):
+    def wait(self, timeout=300):
         """Until everything asked for is drawn; False where that takes longer than `timeout` seconds."""
         with self._lock:
             return self._lock.wait_for(lambda: self._wanted is None and not self._busy, timeout)

@@ -73,7 +73,7 @@ class Trainer(Panel):
         if self._watch:
             self._watch.stop()
 
-    def wait(self, timeout=60):
+    def wait(self, timeout=300):
         """Until the training has ended and all is drawn; False where that takes longer than `timeout` seconds."""
         if self._thread:
             self._thread.join(timeout)

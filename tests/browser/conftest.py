@@ -62,9 +62,9 @@ def served(folder, *command):
     with log.open("w") as output:
         server = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=output)
     try:
-        for _ in range(600):
+        for _ in range(3000):
             try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/?token={token}", timeout=5).read()
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/?token={token}", timeout=60).read()
                 break
             except OSError:
                 assert server.poll() is None, log.read_text()
@@ -72,7 +72,7 @@ def served(folder, *command):
         yield port, token
     finally:
         server.terminate()
-        server.wait(30)
+        server.wait(120)
 
 
 @pytest.fixture(scope="session")
@@ -121,6 +121,7 @@ def own_error(message):
 def page(chromium):
     """A page whose console and scripts must report no error."""
     page, errors = chromium.new_page(), []
+    page.set_default_timeout(120_000)
     page.on("console", lambda message: errors.append(message.text) if own_error(message) else None)
     page.on("pageerror", lambda error: errors.append(str(error)))
     yield page
@@ -135,12 +136,12 @@ def in_lab(lab, page):
 
     def opened(stem):
         page.goto(f"http://127.0.0.1:{port}/lab/tree/{stem}.ipynb?reset&token={token}")
-        page.get_by_text(re.compile(r"Python 3 \(ipykernel\) \| Idle")).wait_for(timeout=90_000)
+        page.get_by_text(re.compile(r"Python 3 \(ipykernel\) \| Idle")).wait_for(timeout=300_000)
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
         prompt = page.locator(".jp-Notebook .jp-CodeCell").last.locator(".jp-InputPrompt")
         wrong = page.locator(".jp-OutputArea-output[data-mime-type='application/vnd.jupyter.error']")
-        for _ in range(2400):
+        for _ in range(18_000):  # a limit is for what hangs, not for what is slow
             if wrong.count() or re.search(r"\[\d+\]", prompt.inner_text()):
                 break
             page.wait_for_timeout(100)
@@ -159,8 +160,8 @@ def as_app(app, page):
     port, token = app
 
     def opened(stem):
-        page.goto(f"http://127.0.0.1:{port}/voila/render/{stem}.ipynb?token={token}", timeout=240_000)
-        page.get_by_role("heading", name="On your own").wait_for(timeout=120_000)
+        page.goto(f"http://127.0.0.1:{port}/voila/render/{stem}.ipynb?token={token}", timeout=600_000)
+        page.get_by_role("heading", name="On your own").wait_for(timeout=300_000)
         return page
 
     return opened

@@ -41,7 +41,7 @@ class Panel:
             field.press_sequentially(str(value))
             field.press("Enter")
 
-    def changes(self, act, seen=None, timeout=20):
+    def changes(self, act, seen=None, timeout=120):
         """Whether the picture's pixels, or what else is `seen`, change after `act`, within seconds.
 
         An act whose picture nobody waits for would be taken for the next one's.
@@ -66,7 +66,7 @@ class Panel:
         box = self.picture().bounding_box()
         self.picture().click(position={"x": x * box["width"], "y": y * box["height"]})
 
-    def says(self, text, timeout=20):
+    def says(self, text, timeout=120):
         self.box.get_by_text(text).first.wait_for(timeout=1000 * timeout)
 
     def readout(self, label):
@@ -166,8 +166,8 @@ def train(panel):
     others |= {"shift, share of side": 0.2, "dropout, share": 0.25, "L2": "1e-05", "normalization": "none", "decoder": "resize"}
     for label, value in others.items():
         train.set(label, value)
-    assert stop.is_disabled() and train.changes(lambda: start.click(), timeout=60)
-    train.says(re.compile("done after"), timeout=60)
+    assert stop.is_disabled() and train.changes(lambda: start.click())
+    train.says(re.compile("done after"))
     run = train.box.locator("option", has_text="run 1").inner_text().replace("\xa0", " ")
     assert run.startswith("run 1: optimizer adam, ") and "learning_rate" not in run
     for changed in ("label_smoothing 0.1", "shift 0.2", "dropout 0.25", "l2 1e-05", "normalization none", "decoder resize"):
@@ -175,20 +175,20 @@ def train(panel):
     train.set("epochs", 30)
     train.set("images a step", 16)
     start.click()
-    train.says(re.compile("about .* left"), timeout=60)
+    train.says(re.compile("about .* left"))
     assert start.is_disabled()
     pause.click()
     train.says(re.compile("paused in epoch"))
     train.page.wait_for_timeout(1500)  # a picture may be on its way
     assert not train.changes(lambda: None, timeout=2), "it goes on while it is paused"
-    assert train.changes(lambda: go_on.click(), timeout=60)
+    assert train.changes(lambda: go_on.click())
     train.keep("03_train")
     # the kernel answers meanwhile: the panel below draws
     other = panel("03_training", 1)
     assert other.changes(lambda: other.set("surer than", 60))
     train.box.scroll_into_view_if_needed()
     stop.click()
-    train.says(re.compile("stopped after"), timeout=60)
+    train.says(re.compile("stopped after"))
     assert train.changes(lambda: train.box.locator("option", has_text="run 1").click()), "runs cannot be chosen"
 
 
