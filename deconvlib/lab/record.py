@@ -65,6 +65,33 @@ def expect(claims: dict[str, bool], strict: bool) -> dict:
     return {"not as expected": failed} if failed else {}
 
 
+def home(notebooks: Path) -> Path:
+    """The project's folder, from which paths among the parameters of its notebooks are taken: the one that holds notebooks/.
+
+    notebooks: their folder; under another name it is itself the project's.
+    """
+    return notebooks.parent if notebooks.name == "notebooks" else notebooks
+
+
+def go_home() -> None:
+    """Make the project's folder the working folder, so that a path means the same however a notebook is run.
+
+    JupyterLab, nbval and `run` start a kernel beside the notebooks, papermill wherever it is typed. The project is that of the
+    working folder, else the one that this library lies in; where there is none, the working folder stays.
+    """
+    fix_data_folder()
+    here = Path.cwd()
+    places = [here, *(place / "notebooks" for place in (here, *here.parents, Path(__file__).parents[2]))]
+    if found := next((place for place in places if any(place.glob("[0-9][0-9]_*.ipynb"))), None):
+        os.chdir(home(found))
+
+
+def fix_data_folder() -> None:
+    """Make DECONVLIB_DATA absolute, which is said from where the command is typed: kernels work in the project's folder."""
+    if "DECONVLIB_DATA" in os.environ:
+        os.environ["DECONVLIB_DATA"] = os.path.abspath(os.environ["DECONVLIB_DATA"])
+
+
 def write(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
     with disk.whole(path) as part:

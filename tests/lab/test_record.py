@@ -52,3 +52,38 @@ def test_a_run_keeps_its_trainings_until_the_page_is_written(folder, monkeypatch
     monkeypatch.setattr(record, "write", lambda path, text: (seen.append((path.name, backup.exists())), write(path, text)))
     assert run.run(["03"], out=tmp_path / "out", folder=folder) == 0
     assert ("03_three.html", True) in seen and ("run.json", True) in seen and not backup.exists()
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A project, and a library that lies in it."""
+    (tmp_path / "project/notebooks").mkdir(parents=True)
+    (tmp_path / "project/notebooks/01_data.ipynb").touch()
+    monkeypatch.setattr(record, "__file__", str(tmp_path / "project/deconvlib/lab/record.py"))
+    monkeypatch.setenv("DECONVLIB_DATA", "data")
+    return tmp_path / "project"
+
+
+@pytest.mark.parametrize("place", [".", "notebooks", "reports/deep", ".."])
+def test_paths_are_taken_from_the_projects_folder_wherever_a_kernel_starts(project, monkeypatch, place):
+    (project / place).mkdir(parents=True, exist_ok=True)
+    monkeypatch.chdir(project / place)
+    for _ in range(2):  # a cell may run twice
+        record.go_home()
+        assert Path.cwd() == project
+        assert os.environ["DECONVLIB_DATA"] == str((project / place / "data").resolve())
+
+
+def test_notebooks_that_lie_in_another_folder_have_their_results_there(project, tmp_path, monkeypatch):
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work/02_model.ipynb").touch()
+    monkeypatch.chdir(tmp_path / "work")
+    record.go_home()
+    assert Path.cwd() == tmp_path / "work" == record.home(tmp_path / "work")
+
+
+def test_without_a_project_the_working_folder_stays(tmp_path, monkeypatch):
+    monkeypatch.setattr(record, "__file__", str(tmp_path / "site-packages/deconvlib/lab/record.py"))
+    monkeypatch.chdir(tmp_path)
+    record.go_home()
+    assert Path.cwd() == tmp_path
