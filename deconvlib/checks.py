@@ -1,6 +1,7 @@
 """One wording for each refusal: a name that is not known, a number that cannot be, labels that are not the classes."""
 
 import difflib
+import numbers
 
 import numpy as np
 
@@ -19,11 +20,25 @@ def not_known(name, names) -> str:
     return f"{str(name)!r} is not known{hint} Known: {', '.join(map(repr, names))}"
 
 
-def positive(what: str, *numbers):
-    """Raises ValueError unless all are whole numbers of 1 or more."""
-    if not numbers or any(not isinstance(number, int) or number < 1 for number in numbers):
-        one, given = (numbers[0], "a whole number") if len(numbers) == 1 else (numbers, "whole numbers")
-        raise ValueError(f"{what} must be {given} of 1 or more, not {one!r}")
+def is_whole(value) -> bool:
+    """Whether it is a whole number, Python's or NumPy's; True and False are none."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def positive(what: str, number):
+    """Raises ValueError unless it is a whole number of 1 or more."""
+    if not is_whole(number) or number < 1:
+        raise ValueError(f"{what} must be a whole number of 1 or more, not {number!r}")
+
+
+def names(what: str, given, least: int = 1) -> tuple[str, ...]:
+    """`given` as a tuple; ValueError unless it is a list or tuple of texts, `least` or more: a text alone has letters."""
+    listed = isinstance(given, list | tuple) and len(given) >= least
+    if not listed or not all(isinstance(name, str) for name in given):
+        count = f"{least} or more " if least else ""
+        like = f"({given!r},)" if isinstance(given, str) else "('conv1', 'conv2')"
+        raise ValueError(f"{what} must be a list or tuple of {count}names, like {like}, not {given!r:.200}")
+    return tuple(given)
 
 
 def within(what: str, numbers, limit: int, where: str) -> np.ndarray:

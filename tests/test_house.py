@@ -9,7 +9,7 @@ LIBRARY = Path(__file__).parents[1] / "deconvlib"
 FILES = sorted(LIBRARY.rglob("*.py"))
 # a file imports its own wing, and what stands before it
 WINGS = ("data", "deconvnet", "networks", "training", "experiments", "lab", "__main__")
-ORDER = (("backend", "checks", "disk", "progress", "figures"), *((wing,) for wing in WINGS))
+ORDER = (("backend", "checks", "disk", "progress", "figures"), ("allowed",), *((wing,) for wing in WINGS))
 LEVEL = {name: level for level, names in enumerate(ORDER) for name in names}
 JUPYTER = {"IPython", "ipyevents", "ipykernel", "ipywidgets", "jupyter_client", "matplotlib_inline", "nbclient", "nbconvert"}
 JUPYTER |= {"nbformat", "papermill", "traitlets", "voila"}

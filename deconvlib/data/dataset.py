@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from deconvlib import allowed
+
 
 @dataclass(frozen=True, repr=False)
 class _Images:
@@ -74,6 +76,7 @@ class Dataset(_Images):
                 raise ValueError(f"{wanted} {part} images asked of {self.name}: ask for 1 or more")
             if wanted is not None and wanted > len(labels):
                 print(f"{self.name}: {wanted} {part} images asked, all {len(labels)} taken", flush=True)
+        allowed.check(seed=seed)
         rng = np.random.default_rng(seed)
         # draw both in any case: the training images must not depend on how many test images are kept
         in_test, in_train = (rng.permutation(len(labels)) for labels in (self.y_test, self.y_train))
@@ -97,8 +100,7 @@ class Dataset(_Images):
         Class k of K keeps n · imbalance^(-k / (K - 1)) training images, n the size of the smallest class, rounded down,
         and 1 at least.
         """
-        if not 1 <= imbalance < np.inf:
-            raise ValueError(f"imbalance is the largest class' size over the smallest's, 1 or more, not {imbalance}")
+        allowed.check(imbalance=imbalance)
         largest = np.bincount(self.y_train, minlength=self.num_classes).min()
         if not largest:
             raise ValueError(f"{self.name}: some of the {self.num_classes} classes have no training images")
@@ -114,6 +116,7 @@ class Dataset(_Images):
         """
         from sklearn.model_selection import train_test_split
 
+        allowed.check(seed=seed)
         if not 0 < share < 1:
             raise ValueError(f"share must lie between 0 and 1, not {share}")
         numbers = np.arange(len(self.y_train))
@@ -122,6 +125,7 @@ class Dataset(_Images):
         return replace(self._only("train", kept), x_test=test.x_train, y_test=test.y_train, masks_test=test.masks_train)
 
     def _of_each_class(self, sizes, seed):
+        allowed.check(seed=seed)
         rng, chosen = np.random.default_rng(seed), []
         for label, size in enumerate(sizes):
             chosen.append(rng.permutation(np.flatnonzero(self.y_train == label))[:size])

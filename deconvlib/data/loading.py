@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from deconvlib import checks
+from deconvlib import allowed, checks
 from deconvlib.data import decoding, files, shapes
 from deconvlib.data.dataset import Dataset, Sample, Scenes
 
@@ -26,7 +26,7 @@ CIFAR100 = tuple(
     worm""".split()
 )
 DOWNLOADS = {"cifar10": CIFAR10, "cifar100": CIFAR100, "mnist": DIGITS, "fashion_mnist": FASHION}
-NAMES = ("shapes", "digits", *DOWNLOADS)
+NAMES = allowed.DATASETS
 ARRAYS = ("x_train", "y_train", "x_test", "y_test", "x", "y", "class_names")  # what is read of an .npz
 MOST = 100_000  # classes that have no names but their numbers
 LOSSLESS = (".png", ".bmp", ".gif", ".tif", ".tiff")
@@ -55,6 +55,8 @@ def load(
     Raises ValueError for an unknown name, a folder without two classes, images of several sizes, a corrupt image (named);
     FileNotFoundError if there is neither a file nor a download.
     """
+    allowed.refuse("name", str(name), allowed.NAME)
+    allowed.check(seed=seed)
     size = _size(image_size)
     dataset = _find(name, data_dir, size, seed)
     return dataset if size in (None, dataset.image_shape[:2]) else _resized(dataset, size)
@@ -105,6 +107,8 @@ def sample(
     channels say.
     Raises ValueError for a collection without images, a corrupt image (named), and as `load`.
     """
+    allowed.refuse("name", str(name), allowed.NAME)
+    allowed.check(seed=seed)
     height, width, channels = image_shape
     path, folder = Path(name).expanduser(), None
     if count < 1 or channels not in (1, 3):
@@ -173,6 +177,8 @@ def load_scenes(path: str | Path, image_size: int | tuple[int, int] | None = Non
     Raises ValueError for an image without a mask, a corrupt file (named), sizes that differ, fewer than 5 images, and masks
     with one value or more than 256; FileNotFoundError if there is no such folder.
     """
+    allowed.refuse("path", str(path), allowed.NAME)
+    allowed.check(seed=seed)
     path, size = Path(path).expanduser(), _size(image_size)
     if not path.exists():
         raise FileNotFoundError(f"there is no folder or .zip {path}")
@@ -259,6 +265,8 @@ def _from_arrays(name, x_train, y_train, x_test, y_test, class_names):
         if largest >= MOST:
             raise ValueError(f"{name}: a label is {largest}; number the classes from 0, below {MOST:,}, or give class_names")
         class_names = range(largest + 1)
+    if np.ndim(class_names) != 1:
+        raise ValueError(f"{name}: class_names must be a list of names, one for each class, not {class_names!r:.80}")
     return Dataset(name, x_train, y_train, x_test, y_test, tuple(map(str, class_names)))
 
 

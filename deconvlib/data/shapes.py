@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from deconvlib import allowed
 from deconvlib.data.dataset import Dataset, Scenes
 
 SHAPES = ("disk", "ring", "square", "triangle", "cross", "star", "crescent", "heart", "arrow", "bars")
@@ -14,6 +15,7 @@ def shapes(train: int = 10_000, test: int = 2_000, seed: int = 0) -> Dataset:
     pixel has noise. Colour and place say nothing about the class: logistic regression on the pixels tests at 18 %. Training
     and test images come from independent streams of `seed`.
     """
+    allowed.check(seed=seed)
     parts = [_draw(count, np.random.default_rng([seed, part])) for part, count in enumerate((train, test))]
     (x_train, y_train, masks_train), (x_test, y_test, masks_test) = parts
     return Dataset("shapes", x_train, y_train, x_test, y_test, SHAPES, masks_train, masks_test)
@@ -28,6 +30,7 @@ def scenes(train: int = 2000, test: int = 400, objects: int = 3, side: int = 48,
     """
     if min(train, test, objects) < 1 or side < 16:
         raise ValueError(f"{train} and {test} scenes of {objects} objects, side {side}: numbers from 1, sides from 16 work")
+    allowed.check(seed=seed)
     parts = [_compose(count, objects, side, np.random.default_rng([seed, part, 1])) for part, count in enumerate((train, test))]
     return Scenes("scenes", *parts[0], *parts[1], ("ground", *SHAPES))
 

@@ -22,7 +22,7 @@ def reader(model: keras.Model, layers: list[str], reduce, image_shape: tuple[int
     on is computed. What is compiled is kept for the next call with the same arguments; weights are read anew each time.
     Raises ValueError for an unknown layer.
     """
-    for layer in layers:
+    for layer in checks.names("layers", layers):
         graph.find(model, layer)
     return graph.kept(_compiled, model, tuple(layers), reduce, tuple(image_shape))
 
@@ -93,6 +93,7 @@ class Units:
     """Units in a layer's output, by integer arrays of one shape, and what they answered; indexed as one of them is.
 
     image: number of the image; row, column: position in the map (0 in a dense layer); channel; activation: float32.
+    Raises ValueError where the arrays differ in shape.
     """
 
     image: np.ndarray
@@ -100,6 +101,11 @@ class Units:
     column: np.ndarray
     channel: np.ndarray
     activation: np.ndarray
+
+    def __post_init__(self):
+        shapes = {field.name: np.shape(getattr(self, field.name)) for field in fields(self)}
+        if len(set(shapes.values())) > 1:
+            raise ValueError(f"the arrays of units must have one shape; they have {shapes}")
 
     def __getitem__(self, index) -> "Units":
         return self._each(lambda part: part[index])
@@ -123,8 +129,9 @@ def strongest(
     each channel are kept. Shows progress where it takes longer than two seconds.
     Raises ValueError for an unknown layer, for images that do not fit, fewer of them than k, or batches without an end.
     """
-    names = [layers] if isinstance(layers, str) else list(layers)
+    names = checks.names("layers", [layers] if isinstance(layers, str) else layers)
     checks.positive("k", k)
+    checks.positive("batch_size", batch_size)
     images = keras.ops.convert_to_numpy(images) if keras.ops.is_tensor(images) else images
     if hasattr(images, "shape"):
         inputs.check_images(model, images)

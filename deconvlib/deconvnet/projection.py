@@ -65,8 +65,8 @@ def project(
     Raises ValueError for an unknown layer, channel or rule, for images that do not fit, and for a nonlinearity that the
     rule does not cover.
     """
-    images = inputs.as_input(model, images)
-    engine = graph.kept(_Engine, model, layer, rule, switches, tuple(chain_rule), signal is None, images.shape[1:3])
+    images, chain_rule = inputs.as_input(model, images), checks.names("chain_rule", chain_rule, 0)
+    engine = graph.kept(_Engine, model, layer, rule, switches, chain_rule, signal is None, images.shape[1:3])
     checks.within("channel", channel, engine.channels, f"in layer {layer!r}")
     program, size = engine.whole
     projections = np.empty_like(images)
@@ -94,10 +94,12 @@ def project_units(
     shape. A patch has the size of the receptive field, at most the image's; at a border it is shifted into the image.
     The rest as for `project`, which gives the same values.
     Shows progress where it takes longer than two seconds.
-    Raises ValueError also for a unit outside the images or the layer.
+    Raises ValueError also for a unit outside the images or the layer, or none.
     """
     inputs.check_images(model, images)
     image_size, flat = images.shape[1:3], units.ravel()
+    if not len(flat.image):
+        raise ValueError("there are no units to project: give one or more")
     engine = graph.kept(_Engine, model, layer, rule, switches, (), signal is None, image_size)
     checks.within("image", flat.image, len(images), "given")
     for what in ("row", "column", "channel"):
@@ -165,6 +167,7 @@ def coverage(model: keras.Model, layer: str, rule: str = "deconvnet", chain_rule
     x what the nonlinearity was given. Pooling is not listed: its switches are the chain rule.
     """
     checks.known("rule", rule, rules.RULES)
+    chain_rule = checks.names("chain_rule", chain_rule, 0)
     found = []
     for nonlinearity in rules.nonlinearities(model, layer):
         backward = rules.backward(nonlinearity, layer, rule, chain_rule)

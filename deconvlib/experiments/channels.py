@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from deconvlib import backend
+from deconvlib import backend, checks
 from deconvlib.backend import keras
 from deconvlib.deconvnet import activations, graph, projection
 
@@ -34,7 +34,7 @@ def measure(model: keras.Model, images: np.ndarray, layers: list[str] | None = N
     correlation, cosine: the largest with an earlier live channel, else NaN.
     Raises ValueError for an unknown layer, one of neither maps nor units, or a model without rectified convolutions.
     """
-    layers = projection.rectified_convolutions(model) if layers is None else layers
+    layers = projection.rectified_convolutions(model) if layers is None else checks.names("layers", layers)
     if not layers:
         raise ValueError(f"model {model.name!r} has no rectified convolution; name its layers with maps")
     for layer in layers:

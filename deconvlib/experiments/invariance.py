@@ -45,7 +45,9 @@ def measure(
     amounts = [("translation", a) for a in translation] + [("scale", a) for a in scale] + [("rotation", a) for a in rotation]
     if not np.isfinite([amount for _, amount in amounts]).all():
         raise ValueError("an amount of translation, scale or rotation is NaN or infinite")
-    read = activations.reader(model, [*layers, graph.steps(model)[-1].name], _distances, floats.shape[1:])
+    read = activations.reader(
+        model, [*checks.names("layers", layers), graph.steps(model)[-1].name], _distances, floats.shape[1:]
+    )
     step = max(activations.batch_size(model, floats.shape[1:]) - 1, 1)
     found = []
     for image in progress.steps(range(len(floats)), "invariance", "image"):

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import LogLocator
 
-from deconvlib import backend, figures, progress
+from deconvlib import allowed, backend, figures, progress
 from deconvlib.backend import keras
 from deconvlib.networks import summary, upsampling
 
@@ -50,6 +50,7 @@ def costs(named: dict, shape: tuple[int, int, int], batch_size: int = 16, repeat
     milliseconds for `batch_size` maps of noise; KiB, `bytes_kept` for an image; and each of the last three as a "..., ratio".
     Times are medians of `repeats`. Ratios are medians over neighbouring runs, so other load on the machine falls on both.
     """
+    allowed.check(batch_size=batch_size, repeats=repeats, seed=seed)
     rows, timed, rng = [], [], np.random.default_rng(seed)
     for name, layer in named.items():
         own = _alone(layer, shape)

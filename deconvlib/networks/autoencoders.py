@@ -4,11 +4,10 @@ What `classifier` is to a label, these are to pixels. Models take float32 images
 """
 
 import functools
-import itertools
 import math
 from typing import NamedTuple
 
-from deconvlib import checks
+from deconvlib import allowed, checks
 from deconvlib.backend import keras
 from deconvlib.networks import network_deconvolution, upsampling
 from deconvlib.networks.classifier import seeds_of, stages_of
@@ -45,9 +44,9 @@ def encoder_decoder(
         convolution but the decoder's sees decorrelated patches (Ye et al. 2020). seed: initial weights (Glorot uniform).
     Raises ValueError for a name or number that cannot work, sides that don't halve so often among them.
     """
-    checks.known("normalization", normalization, ("none", "batch", "deconvolution_and_batch"))
+    allowed.check(image_shape=image_shape, filters=filters, decoder_kernel_size=decoder_kernel_size, seed=seed)
+    allowed.check(segment_normalization=normalization, channels=channels)
     stages = stages_of(filters)
-    checks.positive("filters and channels", *itertools.chain(*stages), channels)
     _check(image_shape, stages, decoder)
     _check_correction(image_shape, channels, correction, holes, scale)
     initial = map(keras.initializers.GlorotUniform, seeds_of(seed))
@@ -128,10 +127,9 @@ def variational(
         the mean squared error; 2 σ² where pixels deviate by σ from what is decoded (Kingma & Welling 2014).
     Raises ValueError for a name or number that cannot work.
     """
-    checks.positive("code and filters", code, *filters)
+    allowed.check(image_shape=image_shape, code=code, divergence_weight=divergence_weight, seed=seed)
+    allowed.refuse("filters", filters, allowed.SETTINGS["generator_filters"])
     _check(image_shape, filters, decoder)
-    if not divergence_weight >= 0:
-        raise ValueError(f"divergence_weight must be 0 or more, not {divergence_weight}")
     initial = map(keras.initializers.GlorotUniform, seeds_of(seed))
 
     images = keras.Input(image_shape, name="images")

@@ -10,13 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from deconvlib import checks
+from deconvlib import allowed
+from deconvlib.allowed import DECODERS
 from deconvlib.backend import keras
 from deconvlib.networks import network_deconvolution, upsampling
 
 POOLINGS = {"max": keras.layers.MaxPooling2D, "average": keras.layers.AveragePooling2D}
-DECODERS = ("none", "transposed", "unpooling", "resize", "subpixel")
-NORMALIZATIONS = ("none", "batch", "deconvolution", "deconvolution_then_batch")
 
 
 def classifier(
@@ -65,17 +64,16 @@ def classifier(
         share in [0, 1) dropped before each dense layer. l1, l2: penalties on kernels. seed: weights (Glorot uniform), dropout.
     Raises ValueError for a name or number that cannot work, and says what would.
     """
-    checks.known("pooling", pooling, POOLINGS)
-    checks.known("normalization", normalization, NORMALIZATIONS)
-    checks.known("padding", padding, ("same", "valid"))
-    _check_activation(activation)
-    checks.positive("convolutions, kernel_size and strides", convolutions, kernel_size, strides)
+    allowed.check(
+        image_shape=image_shape, num_classes=num_classes, filters=filters, convolutions=convolutions, kernel_size=kernel_size,
+        strides=strides, padding=padding, activation=activation, pooling=pooling, normalization=normalization,
+        decoder=decoder, decoder_kernel_size=decoder_kernel_size, decoder_strides=decoder_strides,
+        reconstruction_weight=reconstruction_weight, reconstructed=reconstructed, dense_units=dense_units, dropout=dropout,
+        l1=l1, l2=l2, seed=seed,
+    )  # fmt: skip
     stages = stages_of(filters, convolutions)
-    _check_numbers(image_shape, num_classes, stages, dropout, l1, l2)
     if decoder_kernel_size is None:
         decoder_kernel_size = 2 * decoder_strides if decoder == "transposed" else kernel_size
-    checks.known("decoder", decoder, DECODERS)
-    checks.known("reconstructed", reconstructed, ("image", "all"))
     decoder = _Decoder(decoder, tuple(decoder_filters) if decoder != "none" else (), decoder_kernel_size, decoder_strides)
     decoder.check([widths[-1] for widths in reversed(stages)], pooling, reconstruction_weight)
 
@@ -190,14 +188,11 @@ class _Decoder(NamedTuple):
 
     def check(self, mirrored, pooling, reconstruction_weight):
         """Raises ValueError where it cannot work. mirrored: channels that each stage ends with, the last one first."""
-        if reconstruction_weight < 0:
-            raise ValueError(f"reconstruction_weight must not be negative, not {reconstruction_weight}")
         if self.operator == "none":
             if reconstruction_weight:
                 raise ValueError(f"reconstruction_weight needs a decoder that reconstructs: {', '.join(DECODERS[1:])}")
             return
-        checks.positive("decoder_filters", *self.filters)
-        checks.positive("decoder_kernel_size and decoder_strides", self.kernel_size, self.strides)
+        allowed.check(decoder_filters=self.filters)
         if self.operator != "unpooling":
             return
         if pooling != "max" or self.strides != 2:
@@ -242,27 +237,6 @@ def tutorial(image_shape: tuple[int, int, int], num_classes: int, seed: int = 0)
     """
     settings = {"padding": "valid", "decoder": "transposed", "decoder_filters": (10, 32, 3)}
     return classifier(image_shape, num_classes, **settings, decoder_kernel_size=3, decoder_strides=1, seed=seed)
-
-
-def _check_activation(activation):
-    try:
-        keras.activations.get(activation)
-    except ValueError:
-        names = (name for name in dir(keras.activations) if name.islower() and not name.startswith("_"))
-        checks.known("activation", activation, [name for name in names if name not in ("get", "serialize", "deserialize")])
-
-
-def _check_numbers(image_shape, num_classes, stages, dropout, l1, l2):
-    checks.positive("image_shape (height, width, channels)", *image_shape)
-    if len(image_shape) != 3:
-        raise ValueError(f"image_shape must be (height, width, channels), not {image_shape}")
-    checks.positive("filters", *(width for widths in stages for width in widths or [0]))
-    if num_classes < 2:
-        raise ValueError(f"num_classes must be 2 or more, not {num_classes}")
-    if not 0 <= dropout < 1:
-        raise ValueError(f"dropout must lie in [0, 1), not {dropout}")
-    if l1 < 0 or l2 < 0:
-        raise ValueError(f"l1 and l2 must not be negative, not {l1} and {l2}")
 
 
 def _check_fits(x, stage, verb, least, shape, stages):

@@ -8,7 +8,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from deconvlib import checks
+from deconvlib import allowed, checks
 from deconvlib.backend import keras
 from deconvlib.deconvnet import graph, inputs, rules
 
@@ -43,9 +43,7 @@ def load(
     """
     if preprocessing and pixels:
         raise ValueError(f"preprocessing {preprocessing!r} says what pixels the model takes; leave pixels={pixels} out")
-    numbers = isinstance(pixels, tuple | list) and len(pixels) == 2
-    if pixels and not (numbers and np.isfinite(pixels).all() and pixels[0] < pixels[1]):
-        raise ValueError(f"pixels are (lowest, highest) that the model takes, as (0, 255), not {pixels!r}")
+    allowed.check(pixels=pixels)
     if str(model) not in APPLICATIONS:
         network = _read(Path(model).expanduser())
     else:

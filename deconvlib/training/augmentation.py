@@ -1,12 +1,17 @@
 """Training images moved and mirrored, in ways that are fast on every backend."""
 
+from deconvlib import allowed
 from deconvlib.backend import keras
 
 ops = keras.ops
 
 
 def augmentation(flip: bool = True, shift: float = 0.1, seed: int = 0) -> tuple[keras.layers.Layer, ...]:
-    """Layers that mirror images left to right, and move them by up to `shift` of their side, mirrored at the border."""
+    """Layers that mirror images left to right, and move them by up to `shift` of their side, mirrored at the border.
+
+    shift: from 0 to 0.5. Raises ValueError for another, or a seed below 0.
+    """
+    allowed.check(flip=flip, shift=shift, seed=seed)
     flips = (keras.layers.RandomFlip("horizontal", seed=seed),) if flip else ()
     return (*flips, RandomShift(shift, seed=seed + 1)) if shift else flips
 

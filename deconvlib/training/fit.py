@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils.class_weight import compute_class_weight
 
-from deconvlib import checks
+from deconvlib import allowed, checks
 from deconvlib.backend import keras
 from deconvlib.data.dataset import Dataset
 from deconvlib.deconvnet import graph, inputs
@@ -17,8 +17,6 @@ from deconvlib.training.backup import Backup, fingerprint
 from deconvlib.training.callbacks import Epochs, GradientNorms, Log
 
 OPTIMIZERS = {name.lower(): getattr(keras.optimizers, name) for name in ("Adam", "AdamW", "RMSprop", "SGD")}
-SCHEDULES = ("constant", "cosine")
-PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
 PROBE = 256  # training images on which gradient norms are measured
 FULL = ("softmax", "pixels", "corrected")  # layers that stay float32: 16 bits are few for many classes and for 8-bit pixels
 
@@ -67,8 +65,12 @@ def fit(
     Raises ValueError for settings that cannot work; FloatingPointError where the loss or a weight is no longer a number,
     with its step or epoch; the model then has the weights of the last good epoch.
     """
-    _check(model, dataset, class_weight, label_smoothing, images_per_epoch, unlabelled)
-    _check_steps(epochs, batch_size, optimizer, learning_rate, schedule, precision)
+    allowed.check(
+        epochs=epochs, batch_size=batch_size, optimizer=optimizer, learning_rate=learning_rate, schedule=schedule,
+        weight_decay=weight_decay, class_weight=class_weight, label_smoothing=label_smoothing,
+        images_per_epoch=images_per_epoch, precision=precision, seed=seed,
+    )  # fmt: skip
+    _check(model, dataset, unlabelled)
     images, labels = dataset.x_train, dataset.y_train
     weights, present = np.ones(dataset.num_classes, np.float32), np.unique(labels)
     weights[present] = compute_class_weight(class_weight, classes=present, y=labels)
@@ -114,7 +116,7 @@ def fit_pairs(
     The others, and what is raised: as for `fit`.
     """
     checks.positive("count", count)
-    _check_steps(epochs, batch_size, "adam", learning_rate, "cosine", precision)
+    allowed.check(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, precision=precision, seed=seed)
     batches = _Pairs(count, make, batch_size, seed)
     log = Log(model, verbose)
     backup = None
@@ -139,27 +141,15 @@ def psnr_loss(targets, outputs):
     return 10 * keras.ops.mean(keras.ops.log10(errors + 1e-6))
 
 
-def _check(model, dataset, class_weight, label_smoothing, images_per_epoch, unlabelled):
-    checks.known("class_weight", class_weight, (None, "balanced"))
+def _check(model, dataset, unlabelled):
     if model.input_shape[1:] != dataset.image_shape:
         raise ValueError(f"the model takes images of {model.input_shape[1:]}, {dataset.name} has {dataset.image_shape}")
     if model.output_shape[-1] != dataset.num_classes:
         raise ValueError(f"the model has {model.output_shape[-1]} classes, {dataset.name} has {dataset.num_classes}")
-    if images_per_epoch < 0 or not 0 <= label_smoothing < 1:
-        raise ValueError(f"no epoch of {images_per_epoch} images or smoothing of {label_smoothing}; 0 and [0, 1) work")
     if unlabelled is not None:
         inputs.check_images(model, unlabelled)
         if not any(isinstance(layer, ReconstructionLoss) for layer in model.layers):
             raise ValueError("unlabelled images need a model that reconstructs: give networks.classifier reconstruction_weight")
-
-
-def _check_steps(epochs, batch_size, optimizer, learning_rate, schedule, precision):
-    checks.positive("epochs and batch_size", epochs, batch_size)
-    checks.known("optimizer", optimizer, OPTIMIZERS)
-    checks.known("schedule", schedule, SCHEDULES)
-    checks.known("precision", precision, PRECISIONS)
-    if not learning_rate > 0:
-        raise ValueError(f"learning_rate must be above 0, not {learning_rate}")
 
 
 def _cross_entropy(smoothing, labels, probabilities):

@@ -320,7 +320,7 @@ def test_the_range_of_pixels_can_be_stated(pixels, tmp_path):
 def test_pixels_that_are_no_range_are_refused(tmp_path):
     networks.classifier((16, 16, 1), 3, filters=(4,)).save(tmp_path / "own.keras")
     for pixels in ((255, 0), (0, 1, 2), (0, np.nan), 255, "0-255"):
-        with pytest.raises(ValueError, match=r"pixels are \(lowest, highest\)"):
+        with pytest.raises(ValueError, match=r"pixels must be None, or \(lowest, highest\)"):
             networks.load(tmp_path / "own.keras", pixels=pixels)
     with pytest.raises(ValueError, match="leave pixels"):
         networks.load(tmp_path / "own.keras", pixels=(0, 255), preprocessing="ResNet50")

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from small import same, settings, small
 
-from deconvlib import backend, deconvnet, experiments, networks, training
+from deconvlib import allowed, backend, deconvnet, experiments, networks, training
 from deconvlib.backend import keras
 from deconvlib.deconvnet import graph
-from deconvlib.training.fit import PRECISIONS, Batches
+from deconvlib.training.fit import Batches
 
 
 def test_learns_and_says_so(digits, capsys):
@@ -119,7 +119,7 @@ def test_images_without_labels_count_in_the_reconstruction_alone(digits):
     assert errors[1] < 0.9 * errors[0]
 
 
-@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("precision", allowed.PRECISIONS)
 def test_the_model_is_float32_after_any_precision(digits, precision):
     model = small(digits)
     training.fit(model, digits, epochs=1, precision=precision)
@@ -140,10 +140,10 @@ def test_speed_is_told_and_the_model_stays_as_it_was():
         ({"optimizer": "adams"}, "optimizer 'adams' is not known; did you mean 'adam'"),
         ({"schedule": "step"}, "schedule 'step' is not known"),
         ({"precision": "float16"}, "precision 'float16' is not known"),
-        ({"learning_rate": 0}, "learning_rate must be above 0"),
-        ({"epochs": 0}, "must be whole numbers of 1 or more"),
-        ({"label_smoothing": 1.0}, "smoothing of 1.0"),
-        ({"images_per_epoch": -1}, "no epoch of -1 images"),
+        ({"learning_rate": 0}, "learning_rate must be a number above 0, not 0"),
+        ({"epochs": 0}, "epochs must be a whole number of 1 or more, not 0"),
+        ({"label_smoothing": 1.0}, "label_smoothing must be a number of 0 or more and below 1"),
+        ({"images_per_epoch": -1}, "images_per_epoch must be a whole number of 0 or more"),
         ({"unlabelled": np.zeros((4, 8, 8, 1), np.uint8)}, "give networks.classifier reconstruction_weight"),
         ({"unlabelled": np.zeros((4, 9, 8, 1), np.uint8)}, "do not fit this model"),
     ],
