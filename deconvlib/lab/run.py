@@ -6,18 +6,27 @@ traceback inside a widget.
 
 import contextlib
 import hashlib
+import itertools
 import json
+import logging
 import os
+import platform
 import re
+import shutil
 import signal
 import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import psutil
+
 from deconvlib.lab import pages, record
 from deconvlib.lab.parameters import UserError, checked_parameters, choose, read_profile, series
 
 LIBRARY = Path(__file__).parents[1]
+START = 300  # seconds that a kernel may take to start, and IOPUB its last output: for what hangs, not for what is slow
+IOPUB = 60
+FOREVER = 10**9  # also seconds: nbclient hears of a reply that does not come only where a cell has some limit
 
 
 def run(
@@ -27,29 +36,48 @@ def run(
     out: Path | None = None,
     fresh: bool = False,
     folder: Path | None = None,
+    timeout: int | None = None,
 ) -> int:
     """Run the series, or the named part of it; returns 0, or 1 where a notebook failed.
 
     notebooks: stems, or the beginning of one ("03"); none for all. profile: a file of profiles/ beside the notebooks.
     overrides: {parameter: value as text}, for every chosen notebook that has it. out: of the results; reports/<profile>
     beside the notebooks' folder where it is not given. folder: of the notebooks; where it is not given, `series` finds it.
+    timeout: seconds that a cell may take; None: as long as it needs. A kernel that is idle and does not reply is ended.
     A notebook that finished here before with the same code, parameters and library is kept, as long as none before it ran
     anew; `fresh` keeps none. One that fails is marked, its executed copy kept, and the next one runs.
     Raises UserError before anything runs: where there are no notebooks, for an unknown notebook, profile or parameter, a
-    value of another type than the parameter's default, or an `out` in which another run is at work.
+    value that the parameter cannot have, or an `out` in which another run is at work; later where nothing can be written.
     """
+    check_count("--timeout", timeout)
     everything = series(folder)
     paths, folder = choose(everything, notebooks), everything[0].parent
-    out = Path(out or folder.parent / "reports" / profile)
+    out = Path(out or record.home(folder) / "reports" / profile)
     parameters = checked_parameters(paths, read_profile(everything, profile), overrides or {})
     for values in parameters.values():
         if "run_dir" in values:  # relative: no path of a machine goes into an executed notebook
-            values["run_dir"] = os.path.relpath(out, folder)
+            values["run_dir"] = os.path.relpath(out, record.home(folder))
     with alone(out):
-        return _run_all(everything, paths, parameters, profile, out, fresh)
+        clear(out, *(f"{name}*.part*" for name in ("index", *(path.stem for path in everything))))
+        clear(out, *(f"{path.stem}/*.part*" for path in everything))
+        return _run_all(everything, paths, parameters, profile, out, fresh, timeout)
 
 
-def _run_all(everything, paths, parameters, profile, out, fresh):
+def check_count(option, value):
+    if value is not None and value < 1:
+        raise UserError(f"{option} must be a whole number of 1 or more, not {value}")
+
+
+def clear(out, *patterns):
+    """Remove files and folders that a killed run was about to write; others' files may lie in `out` too."""
+    for path in itertools.chain(*map(out.glob, patterns)):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _run_all(everything, paths, parameters, profile, out, fresh, timeout):
     runs, chosen = [], []
     for path in everything:
         title = re.search(r'"# (.+?)(?:\\n)?"', path.read_text(encoding="utf-8")) or ("", path.stem)
@@ -80,7 +108,7 @@ def _run_all(everything, paths, parameters, profile, out, fresh):
         print(f"{label}: running", flush=True)
         begun = time.time()
         try:
-            entry["error"] = execute(path, out, parameters[path])
+            entry["error"] = execute(path, out, parameters[path], timeout=timeout)
             entry["status"] = "failed" if entry["error"] else "done"
         except KeyboardInterrupt:
             entry["status"], entry["error"] = "interrupted", "interrupted; run again to continue"
@@ -99,31 +127,36 @@ def _run_all(everything, paths, parameters, profile, out, fresh):
     return int(any(entry["status"] == "failed" for entry in runs))
 
 
-def execute(path, out, parameters, echo=True):
+def execute(path, out, parameters, echo=True, timeout=None):
     """None, or what went wrong; leaves <stem>.ipynb and .html, or <stem>.failed.ipynb, in `out`.
 
-    echo: whether what the notebook prints also goes to the terminal.
+    echo: whether what the notebook prints also goes to the terminal. timeout: as for `run`. Raises OSError where `out` cannot
+    be written.
     """
     import nbformat
     import papermill
 
     from deconvlib.lab import kernels
 
-    fix_data_folder()
+    record.fix_data_folder()
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)  # what went wrong is said below, in one line
     part, done, failed = (out / f"{path.stem}{suffix}.ipynb" for suffix in (".part", "", ".failed"))
     for stale in (done, failed, done.with_suffix(".html")):
         stale.unlink(missing_ok=True)
-    error = None
+    error = unfinished = None
     try:
         papermill.execute_notebook(
             path,
             part,
             parameters,
-            cwd=path.parent,
+            cwd=record.home(path.parent),
             kernel_name="python3",
             kernel_manager_class=kernels.Manager,
             language="python",
             progress_bar=False,
+            start_timeout=START,
+            iopub_timeout=IOPUB,
+            execution_timeout=timeout or FOREVER,
             stdout_file=SimpleNamespace(write=_echo, flush=lambda: None) if echo else None,
             # ipykernel warns at each start that it listens without encryption, and one that is interrupted shows a
             # traceback of the socket that was closed under it; what goes wrong in a cell comes by papermill
@@ -131,10 +164,19 @@ def execute(path, out, parameters, echo=True):
         )
     except papermill.PapermillExecutionError as raised:
         error = f"cell {raised.exec_count}: {raised.ename}: {raised.evalue}"
-    except Exception as raised:  # a dead kernel, a time-out: papermill saves every cell as completed
+    except TimeoutError as raised:  # nbclient's
+        late = f"its output has not come within {IOPUB} s" if "IOPub" in str(raised) else f"it takes longer than {timeout} s"
+        if isinstance(raised.__context__, kernels.NoReply):
+            late = str(raised.__context__)
+        error = unfinished = f"{late}; its kernel was ended"
+    except Exception as raised:  # a dead kernel: papermill saves every cell as completed
+        if _of_files(raised):  # not the notebook's fault, and the next one would end so too
+            raise
         error = f"{type(raised).__name__}: {raised}"
     if part.exists():
         notebook = nbformat.read(part, as_version=4)
+        if unfinished:
+            error = f"cell {max(cell.get('execution_count') or 1 for cell in notebook.cells)}: {unfinished}"
         error = error or _hidden_error(notebook)
         _tidy(notebook)
         nbformat.write(notebook, part)
@@ -142,12 +184,6 @@ def execute(path, out, parameters, echo=True):
         if not error:
             record.write(done.with_suffix(".html"), pages.notebook(notebook, path.stem))
     return f"{error}\n  executed copy: {failed.name}" if error else None
-
-
-def fix_data_folder():
-    """Make DECONVLIB_DATA absolute, which is said from where the command is typed: kernels run in the notebooks' folder."""
-    if "DECONVLIB_DATA" in os.environ:
-        os.environ["DECONVLIB_DATA"] = os.path.abspath(os.environ["DECONVLIB_DATA"])
 
 
 def _echo(text):
@@ -179,28 +215,60 @@ def _tidy(notebook):
             output.get("data", {}).pop("application/vnd.jupyter.widget-view+json", None)
 
 
-def fingerprint(path, parameters):
-    """A text that changes with the notebook's code, its parameters, the library and the backend."""
+def fingerprint(path, parameters, code=None):
+    """A text that changes with the notebook's code, its parameters, the library and the backend. code: what `code_of` says."""
+    told = json.dumps([code or code_of(path), parameters], sort_keys=True)
+    return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
+
+
+def code_of(path):
+    """A text that changes with the notebook's code, the library and the backend."""
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     library = [file.read_text(encoding="utf-8") for file in sorted(LIBRARY.rglob("*.py"))]
-    told = json.dumps([code, parameters, library, os.environ.get("KERAS_BACKEND", "tensorflow")], sort_keys=True)
+    told = json.dumps([code, library, os.environ.get("KERAS_BACKEND", "tensorflow")])
     return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
 
 
 @contextlib.contextmanager
 def alone(out):
-    """Makes the folder `out`. Two runs into one would mix their results: the second is refused."""
+    """Makes the folder `out`. Two runs into one would mix their results: the second is refused.
+
+    Raises UserError also where, now or within, something cannot be written.
+    """
+    lock = out / record.RUNNING
     try:
         out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot write into {out}: {error.strerror}") from error
-    lock = out / record.RUNNING
-    with contextlib.suppress(OSError, ValueError):
-        os.kill(int(lock.read_text()), 0)  # raises where that process has ended, killed perhaps
-        raise UserError(f"another run is at work in {out} (process {lock.read_text()})")
-    lock.write_text(str(os.getpid()))
-    try:
-        yield
-    finally:
+        if owner := _owner(record.read(lock)):
+            raise UserError(f"another run is at work in {out} ({owner}); if it has ended, remove {lock}")
         lock.unlink(missing_ok=True)
+        mine = psutil.Process()
+        with lock.open("x") as file:  # of two that start at once, one fails
+            json.dump({"host": platform.node(), "process": mine.pid, "started": mine.create_time()}, file)
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
+    except OSError as error:
+        if not _of_files(error):
+            raise
+        said = f"cannot write into {out}: {error.strerror or error}"
+        said += f" ({error.filename})" if error.filename not in (None, str(out)) else ""
+        raise UserError(f"{said}; make room, or give another --out; what is finished is kept") from error
+
+
+def _of_files(error):
+    """Whether it says that a file or folder could not be written; a lost connection and a time-out are OSErrors too."""
+    return isinstance(error, OSError) and error.errno is not None and not isinstance(error, ConnectionError | TimeoutError)
+
+
+def _owner(lock):
+    """Who wrote this lock, in words; None where that process has ended, killed perhaps, or its number is another's now."""
+    try:
+        host, number, started = lock["host"], lock["process"], lock["started"]
+        if host != platform.node():
+            return f"process {number} on {host}"
+        alike = abs(psutil.Process(number).create_time() - started) < 10  # a clock that was set moves what is said of the start
+        return f"process {number}" if alike else None
+    except (KeyError, TypeError, ValueError, psutil.NoSuchProcess):
+        return None

@@ -22,6 +22,7 @@ import hashlib
 import itertools
 import json
 import logging
+import math
 import os
 import shutil
 import signal
@@ -34,8 +35,19 @@ from tqdm import tqdm
 
 from deconvlib import checks
 from deconvlib.lab import record
-from deconvlib.lab.parameters import UserError, checked_parameters, choose, read_defaults, read_profile, read_yaml, series
-from deconvlib.lab.run import alone, execute, fingerprint, fix_data_folder
+from deconvlib.lab.parameters import (
+    UserError,
+    checked,
+    checked_parameters,
+    choose,
+    read_defaults,
+    read_profile,
+    read_yaml,
+    series,
+)
+from deconvlib.lab.run import alone, check_count, clear, code_of, execute, fingerprint
+
+MOST = 10_000  # runs of one grid: at half a minute each, four days of one worker
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,17 +71,20 @@ def sweep(
     out: Path | None = None,
     failed: bool = False,
     folder: Path | None = None,
+    timeout: int | None = None,
 ) -> int:
     """Run the grid; returns 0, or 1 where a run failed.
 
     scheduler: address of a Dask scheduler, as tcp://host:8786; none for `workers` processes on this machine, one run each at
     a time (one for every GPU, else for every two cores). out: of the results; reports/<grid's name> beside the notebooks'
-    folder where it is not given. folder: of the notebooks; where it is not given, `series` finds it. Runs that are recorded
-    here with the same code, parameters and library are kept, also those that failed unless `failed`.
-    Raises UserError before anything runs: where there are no notebooks, for an unknown notebook, profile, parameter or type
-    in the grid, a scheduler that does not answer, an `out` in which another sweep is at work, or a missing package; later
-    where the scheduler is lost.
+    folder where it is not given. folder: of the notebooks; where it is not given, `series` finds it. timeout: as for `run`.
+    Runs that are recorded here with the same code, parameters and library are kept, also those that failed unless `failed`.
+    Raises UserError before anything runs: where there are no notebooks, for an unknown notebook, profile, parameter or value
+    in the grid, or more than MOST runs, a scheduler that does not answer, an `out` in which another sweep is at work, or a
+    missing package; later where the scheduler is lost, or nothing can be written.
     """
+    check_count("--workers", workers)
+    check_count("--timeout", timeout)
     notebooks = series(folder)
     runs, varied = expand(Path(grid), notebooks)
     from deconvlib.lab import sweep_page  # workers import this module too, and need neither pandas nor Matplotlib
@@ -78,8 +93,11 @@ def sweep(
         import distributed
     except ModuleNotFoundError:
         raise UserError("a sweep needs Dask: pip install 'deconvlib[cluster]'") from None
-    out = Path(out or notebooks[0].parents[1] / "reports" / Path(grid).stem).resolve()
+    out = Path(out or record.home(notebooks[0].parent) / "reports" / Path(grid).stem).resolve()
     with alone(out), contextlib.ExitStack() as stack:
+        leftovers = {f"{run.path.stem}-*.part" for run in runs}
+        if not scheduler:  # a cluster may still be at work for a sweep that was killed
+            clear(out, *leftovers, "index*.part*", "metrics*.part*")
         states = {run.name: recorded(out, run) for run in runs}
         for name in [name for name, state in states.items() if failed and state.get("status") == "failed"]:
             shutil.rmtree(out / name)
@@ -91,7 +109,7 @@ def sweep(
             print(f"{len(runs)} runs, {len(runs) - len(waiting)} of them recorded earlier; {present} workers", flush=True)
             bar = stack.enter_context(tqdm(total=len(runs), initial=len(runs) - len(waiting), unit="run", smoothing=0))
             # one key for one run: a sweep that starts again joins what its forerunner left under way on the cluster
-            send = functools.partial(client.submit, attempt, out=out, retries=2, pure=False)
+            send = functools.partial(client.submit, attempt, out=out, timeout=timeout, retries=2, pure=False)
             futures = {send(run, key=f"{run.name}-{run.key}"): run for run in waiting}
             for done in distributed.as_completed(futures, loop=client.loop).batches():
                 for future in done:
@@ -100,8 +118,7 @@ def sweep(
                     if state["error"]:
                         bar.write(f"{futures[future].name}: FAILED\n  {state['error']}")
                 sweep_page.write(out, runs, varied, states)
-        for orphan in out.glob("*.part"):
-            shutil.rmtree(orphan, ignore_errors=True)
+        clear(out, *leftovers)
     print(f"report: {out / 'index.html'}", flush=True)
     return int(any(state["status"] != "done" for state in states.values()))
 
@@ -109,16 +126,13 @@ def sweep(
 def expand(grid: Path, notebooks: list[Path]) -> tuple[list[Run], list[str]]:
     """The grid's runs, each once, and the names of the parameters that differ among them, the grid's own first.
 
-    Raises UserError for what is unknown, of another type than the parameter's default, or not of a grid's form.
+    Raises UserError for what is unknown, a value that a parameter cannot have, or what is not of a grid's form.
     """
-    try:
-        blocks = read_yaml(grid)
-    except OSError as error:
-        raise UserError(f"cannot read the grid {grid}: {error.strerror}") from error
-    runs, order = {}, {}
-    for block in blocks if isinstance(blocks, list) else [blocks]:
+    blocks = read_yaml(grid)
+    runs, order, count = {}, {}, 0
+    for block in blocks if isinstance(blocks, list) and blocks else [blocks]:
         if not isinstance(block, dict) or "notebook" not in block:
-            raise UserError(f"{grid.name}: a block needs a notebook, like `notebook: 03_training`; this is {block!r}")
+            raise UserError(f"{grid.name}: a block needs a notebook, like `notebook: 03_training`; this is {block!r:.200}")
         for name in block:
             if name not in (known := ["notebook", "profile", "parameters", "grid"]):
                 raise UserError(f"{grid.name}: {checks.not_known(name, known)}")
@@ -138,16 +152,22 @@ def expand(grid: Path, notebooks: list[Path]) -> tuple[list[Run], list[str]]:
         defaults = read_defaults(paths[0])
         if "run_dir" not in defaults or "run_dir" in fixed | choices:
             raise UserError(f"{grid.name}: {paths[0].stem} needs a parameter 'run_dir', which the sweep alone sets")
+        checked_parameters(paths, sections, fixed | {name: values[0] for name, values in choices.items()})
+        count += math.prod(map(len, choices.values()))
+        if count > MOST:
+            raise UserError(f"{grid.name} has {count:,} combinations or more, and {MOST:,} are the most: shorten its lists")
+        code = code_of(paths[0])
         for combination in itertools.product(*choices.values()):
             chosen = fixed | dict(zip(choices, combination, strict=True))
-            parameters = defaults | checked_parameters(paths, sections, chosen)[paths[0]]
+            parameters = defaults | checked(paths[0], defaults, sections, chosen)
             del parameters["run_dir"]
             told = json.dumps(parameters, sort_keys=True).encode()
             name = f"{paths[0].stem}-{hashlib.blake2b(told, digest_size=6).hexdigest()}"
-            runs[name] = Run(name, paths[0], parameters, fingerprint(paths[0], parameters))
-    names = [*order, *(name for run in runs.values() for name in run.parameters)]
-    differing = {name for name in names if len({json.dumps(run.parameters.get(name)) for run in runs.values()}) > 1}
-    return list(runs.values()), [name for name in dict.fromkeys(names) if name in differing]
+            runs[name] = Run(name, paths[0], parameters, fingerprint(paths[0], parameters, code))
+    names = dict.fromkeys([*order, *(name for run in runs.values() for name in run.parameters)])
+    return list(runs.values()), [
+        name for name in names if len({json.dumps(run.parameters.get(name)) for run in runs.values()}) > 1
+    ]
 
 
 def recorded(out: Path, run: Run) -> dict:
@@ -156,7 +176,7 @@ def recorded(out: Path, run: Run) -> dict:
     return state if state.get("key") == run.key else {}
 
 
-def attempt(run: Run, out: Path) -> dict:
+def attempt(run: Run, out: Path, timeout: int | None = None) -> dict:
     """Execute the run, on a worker, and record it in out/<run's name>; returns what `recorded` does.
 
     Raises RuntimeError where it is not the run's own failure: other code on this worker than the sweep began with, a kernel
@@ -168,33 +188,37 @@ def attempt(run: Run, out: Path) -> dict:
         return state
     if fingerprint(run.path, run.parameters) != run.key:
         raise RuntimeError("the notebook, deconvlib or KERAS_BACKEND here differ from what the sweep began with")
-    fix_data_folder()
-    os.chdir(run.path.parent)  # papermill goes there and back, which mixes up the threads of a worker that has several
+    record.fix_data_folder()
+    home = record.home(run.path.parent)
+    os.chdir(home)  # papermill goes there and back, which mixes up the threads of a worker that has several
     part = out / f"{run.name}.{uuid.uuid4().hex[:8]}.part"
     part.mkdir()
     begun = time.time()
-    run_dir = os.path.relpath(part, run.path.parent)  # no path of a machine goes into an executed notebook
-    error = execute(run.path, part, run.parameters | {"run_dir": run_dir}, echo=False)
-    if error and (get_worker().status != Status.running or "Kernel died before replying" in error):
-        raise RuntimeError(error)
-    for file in (*part.glob("*.ipynb"), *part.glob("*.html")):  # what they call their folder
-        record.write(file, file.read_text(encoding="utf-8").replace(part.name, run.name))
-    found = record.read(part / run.path.stem / "metrics.json")
-    state = {
-        "key": run.key,
-        "status": "failed" if error else "done",
-        "error": error,
-        "seconds": round(time.time() - begun, 1),
-        "hardware": found.get("hardware") or {"device": record.processor(), "cores": record.cores()},
-        "parameters": run.parameters,
-    }
-    record.write(part / "run.json", json.dumps(state, indent=1))
-    if first := recorded(out, run):
-        shutil.rmtree(part)
-        return first
-    shutil.rmtree(out / run.name, ignore_errors=True)  # of other code
-    part.replace(out / run.name)
-    return state
+    run_dir = os.path.relpath(part, home)  # no path of a machine goes into an executed notebook
+    try:
+        error = execute(run.path, part, run.parameters | {"run_dir": run_dir}, echo=False, timeout=timeout)
+        lost = error and any(said in error for said in ("Kernel died before replying", "its reply has not come"))
+        if lost or (error and get_worker().status != Status.running):
+            raise RuntimeError(error)
+        for file in (*part.glob("*.ipynb"), *part.glob("*.html")):  # what they call their folder
+            record.write(file, file.read_text(encoding="utf-8").replace(part.name, run.name))
+        found = record.read(part / run.path.stem / "metrics.json")
+        state = {
+            "key": run.key,
+            "status": "failed" if error else "done",
+            "error": error,
+            "seconds": round(time.time() - begun, 1),
+            "hardware": found.get("hardware") or {"device": record.processor(), "cores": record.cores()},
+            "parameters": run.parameters,
+        }
+        record.write(part / "run.json", json.dumps(state, indent=1))
+        if first := recorded(out, run):
+            return first
+        shutil.rmtree(out / run.name, ignore_errors=True)  # of other code
+        part.replace(out / run.name)
+        return state
+    finally:
+        shutil.rmtree(part, ignore_errors=True)  # of a full disk it would keep what there is
 
 
 def _outcome(future):

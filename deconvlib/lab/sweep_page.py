@@ -20,7 +20,7 @@ def write(out: Path, runs: list, varied: list[str], states: dict[str, dict]) -> 
     states: {run's name: what `sweep.recorded` says of it}.
     """
     table, measures = _table(out, runs, varied, states)
-    record.write(out / "metrics.csv", table.to_csv(index=False))
+    record.write(out / "metrics.csv", table.rename(columns=_defused).map(_defused).to_csv(index=False))
     body = ""
     if varied and measures:
         picture = base64.b64encode(figures.png(figure(table, varied[0], measures), dpi=110)).decode()
@@ -54,6 +54,11 @@ def _table(out, runs, varied, states):
 def _cell(values, name):
     value = values.get(name)
     return value if isinstance(value, int | float | str) or name not in values else json.dumps(value)
+
+
+def _defused(value):
+    """A text that a spreadsheet would take for a formula, with an apostrophe before it."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
 
 
 def _can_be_drawn(column):

@@ -1,7 +1,9 @@
 """The runner: what it calls a failure, what it keeps, how it is interrupted."""
 
+import errno
 import json
 import os
+import platform
 import shutil
 import signal
 import subprocess
@@ -9,10 +11,12 @@ import sys
 import time
 
 import nbformat
+import papermill
+import psutil
 import pytest
-from small_notebooks import notebook
+from small_notebooks import PARAMETERS, notebook
 
-from deconvlib.lab import parameters, run
+from deconvlib.lab import kernels, parameters, record, run
 
 RECORD = "from deconvlib.lab import record\nrecord.save(run_dir, '{}', dict(epochs=epochs))"
 
@@ -128,7 +132,7 @@ def test_an_interrupted_run_leaves_what_was_finished_and_continues(folder):
         assert time.monotonic() < end, "02_two did not begin"
         time.sleep(0.1)
     os.killpg(process.pid, signal.SIGINT)
-    said = process.communicate(timeout=60)[0]
+    said = process.communicate(timeout=300)[0]
     assert process.returncode == 130 and said.rstrip().endswith("run the same command again to continue"), said
     assert "Traceback" not in said, said
     out = folder.parent / "reports/quick"
@@ -136,26 +140,126 @@ def test_an_interrupted_run_leaves_what_was_finished_and_continues(folder):
     assert "02_two: interrupted" in (out / "index.html").read_text()
     notebook(folder, "02_two", "print('two')")
     process = command(folder)
-    said = process.communicate(timeout=120)[0]
+    said = process.communicate(timeout=600)[0]
     assert process.returncode == 0 and "01_one: kept" in said and "02_two: done" in said, said
 
 
-def test_two_runs_into_one_folder_are_refused_but_a_dead_ones_lock_is_not(folder):
+@pytest.mark.parametrize(
+    ("host", "process", "later", "who"),
+    [
+        (None, os.getpid(), 0, f"process {os.getpid()}"),
+        ("elsewhere", 3, 0, "process 3 on elsewhere"),
+        (None, os.getpid(), 1000, None),  # its number is another process' now
+        (None, 2**30, 0, None),
+    ],
+    ids=["at work", "at work on another machine", "a number used again", "killed"],
+)
+def test_a_second_run_into_one_folder_is_refused_while_the_first_is_at_work(folder, host, process, later, who):
     out = folder.parent / "out"
     out.mkdir()
-    (out / ".running").write_text(str(os.getpid()))
-    with pytest.raises(parameters.UserError, match="another run is at work"):
-        series(folder)
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    (out / ".running").write_text(str(dead.pid))
-    assert series(folder, "02") == 0 and not (out / ".running").exists()
+    started = psutil.Process().create_time() - later
+    lock = {"host": host or platform.node(), "process": process, "started": started}
+    (out / ".running").write_text(json.dumps(lock))
+    if who:
+        with pytest.raises(parameters.UserError) as error:
+            series(folder, "02")
+        assert str(error.value) == f"another run is at work in {out} ({who}); if it has ended, remove {out / '.running'}"
+    else:
+        assert series(folder, "02") == 0 and not (out / ".running").exists()
+
+
+@pytest.mark.parametrize("text", ["", "123", "{"])
+def test_a_lock_that_says_nothing_is_no_lock(folder, text):
+    out = folder.parent / "out"
+    out.mkdir()
+    (out / ".running").write_text(text)
+    with run.alone(out):
+        assert json.loads((out / ".running").read_text())["process"] == os.getpid()
+    assert not (out / ".running").exists()
 
 
 def test_an_out_that_cannot_be_is_one_clear_error(folder):
     (folder.parent / "out").write_text("a file")
-    with pytest.raises(parameters.UserError, match="cannot write into"):
+    with pytest.raises(parameters.UserError, match=r"cannot write into .*out: .*File exists") as error:
         series(folder)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("where", ["record.write", "papermill.execute_notebook"])
+def test_a_full_disk_ends_the_run_in_one_line_that_names_the_folder(folder, monkeypatch, where):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(record if where == "record.write" else papermill, where.partition(".")[2], full)
+    with pytest.raises(parameters.UserError, match=r"cannot write into .*out: No space left on device") as error:
+        series(folder)
+    assert "\n" not in str(error.value) and not (folder.parent / "out/.running").exists()
+
+
+def test_what_a_killed_run_left_half_written_is_removed_and_what_others_left_is_not(folder):
+    out = folder.parent / "out"
+    (out / "01_one").mkdir(parents=True)
+    ours = ["01_one.part.ipynb", "01_one.part.html", "index.html.part", "01_one/metrics.part.json"]
+    for name in (*ours, "film.part", "01.part.zip"):
+        (out / name).touch()
+    assert series(folder, "02") == 0
+    assert {path.name for path in out.rglob("*.part*")} == {"film.part", "01.part.zip"}
+
+
+MUTE = """
+from jupyter_client.session import Session
+def send(self, stream, kind, *arguments, send=Session.send, **rest):
+    return self.msg(kind, *arguments[:2]) if kind == "execute_reply" else send(self, stream, kind, *arguments, **rest)
+Session.send = send
+"""
+
+
+def test_a_kernel_that_does_not_reply_is_ended_and_the_next_notebook_runs(folder, capfd, monkeypatch):
+    monkeypatch.setattr(kernels, "GRACE", 2.0)
+    notebook(folder, "01_one", MUTE, "print('never')")
+    assert series(folder) == 1
+    said, errors = capfd.readouterr()
+    assert (
+        not errors and "  cell 3: the kernel has been idle for 2 s, and its reply has not come; its kernel was ended\n" in said
+    )
+    assert "[2/2] 02_two: done in" in said and "never" not in said
+    assert (folder.parent / "out/01_one.failed.ipynb").exists()
+
+
+def test_a_cell_that_takes_longer_than_it_may_is_ended_and_the_next_notebook_runs(folder, capfd):
+    notebook(folder, "01_one", "print('begun')", "import time; time.sleep(600)")
+    assert series(folder, timeout=3) == 1
+    said, errors = capfd.readouterr()
+    assert (
+        not errors and "  cell 4: it takes longer than 3 s; its kernel was ended\n" in said and "[2/2] 02_two: done in" in said
+    )
+    assert printed(folder.parent / "out/01_one.failed.ipynb") == "begun\n"
+
+
+def test_a_timeout_is_a_number_of_seconds(folder):
+    with pytest.raises(parameters.UserError, match="--timeout must be a whole number of 1 or more, not 0"):
+        series(folder, timeout=0)
+
+
+PLACE = """
+from pathlib import Path
+from deconvlib.lab import record
+record.go_home()
+(Path(run_dir) / "found").mkdir(parents=True)
+"""
+
+
+def test_a_path_means_the_same_however_a_notebook_is_run(folder):
+    """By papermill from the project's folder, beside the notebooks, and from another folder; then by `run`."""
+    notebook(folder, "01_one", PLACE, parameters=PARAMETERS.replace('"."', '"results/x"'))
+    project = folder.parent
+    (project / "other/folder").mkdir(parents=True)
+    for place in (project, folder, project / "other/folder"):
+        command = [sys.executable, "-m", "papermill", str(folder / "01_one.ipynb"), "executed.ipynb", "-k", "python3"]
+        done = subprocess.run(command, cwd=place, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        (project / "results/x/found").rmdir()
+    assert series(folder, "01") == 0 and (project / "out/found").is_dir()
 
 
 def test_a_change_anywhere_in_the_library_runs_anew(folder, tmp_path, monkeypatch):

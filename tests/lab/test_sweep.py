@@ -1,5 +1,6 @@
 """Sweeps: what a grid means, what is refused, and that every run is recorded once whatever is killed on the way."""
 
+import errno
 import json
 import os
 import shutil
@@ -91,7 +92,7 @@ def test_a_run_keeps_its_name_when_the_grid_grows_and_is_there_once(folder, tmp_
         ({"profile": "quik"}, "profile 'quik' is not known; did you mean 'quick'"),
         ({"parameters": {"sed": 1}}, "parameter 'sed' is not known; did you mean 'seed'"),
         ({"grid": {"sed": [1]}}, "parameter 'sed' is not known; did you mean 'seed'"),
-        ({"grid": {"seed": [1, 1.5]}}, "parameter 'seed' is 1.5, a float; it must be a int"),
+        ({"grid": {"seed": [1, 1.5]}}, "01_one: seed must be a whole number from 0 to"),
         ({"grid": {"seed": 3}}, "grid.yaml: 'seed' in a grid needs a list of values"),
         ({"grid": {"seed": []}}, "grid.yaml: 'seed' in a grid needs a list of values"),
         ({"grid": {"seed": [1]}, "parameters": {"seed": 1}}, "and none among the parameters"),
@@ -99,6 +100,8 @@ def test_a_run_keeps_its_name_when_the_grid_grows_and_is_there_once(folder, tmp_
         ({"grids": {}}, "grid.yaml: 'grids' is not known; did you mean 'grid'"),
         ({"parameters": [1]}, "grid.yaml: parameters must be {name: value}"),
         ({"grid": [1]}, "grid.yaml: grid must be {name: list of values}"),
+        ({"parameters": {"seed": -1}}, "01_one: seed must be a whole number from 0 to"),
+        ({"profile": ["quick"]}, "profile \"['quick']\" is not known"),
     ],
 )
 def test_refuses_before_anything_runs(folder, tmp_path, change, said):
@@ -114,7 +117,12 @@ def test_refuses_before_anything_runs(folder, tmp_path, change, said):
         ("[", "grid.yaml is not YAML"),
         ("", "grid.yaml: a block needs a notebook"),
         ("grid: {seed: [1]}", "grid.yaml: a block needs a notebook"),
-        (None, "cannot read the grid"),
+        ("notebook: 01_one\nnotebook: 02_two", "grid.yaml is not YAML: line 1: 'notebook' is there twice"),
+        ("- [", "grid.yaml is not YAML: line"),
+        ("[]", "a block needs a notebook"),
+        ("{notebook: 01_one, grid: {seed: [2024-01-01]}}", "grid.yaml: a date"),
+        ("{notebook: 01_one, grid: {seed: !!set {1, 2}}}", "grid.yaml: "),
+        (None, "cannot read .*grid.yaml: No such file"),
     ],
 )
 def test_refuses_what_is_no_grid(folder, tmp_path, text, said):
@@ -122,6 +130,45 @@ def test_refuses_what_is_no_grid(folder, tmp_path, text, said):
         (tmp_path / "grid.yaml").write_text(text)
     with pytest.raises(parameters.UserError, match=said):
         sweep.sweep(tmp_path / "grid.yaml", out=tmp_path / "out", folder=folder)
+
+
+def test_says_how_many_runs_a_grid_has_before_it_makes_them(folder, tmp_path):
+    thousand = list(range(1000))
+    grid = written(tmp_path, block({"seed": thousand}), block({"seed": thousand, "pause": [0.5] * 1000}))
+    begun = time.monotonic()
+    with pytest.raises(parameters.UserError, match=r"grid.yaml has 1,001,000 combinations or more, and 10,000 are the most"):
+        sweep.sweep(grid, out=tmp_path / "out", folder=folder)
+    assert len(sweep.expand(written(tmp_path, block({"seed": list(range(5000))})), parameters.series(folder))[0]) == 5000
+    assert time.monotonic() - begun < 120 and not (tmp_path / "out").exists()
+
+
+def test_what_a_killed_sweep_left_half_done_is_removed_before_anything_runs(folder, tmp_path, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sweep, "_connect", stop)
+    for name in ("01_one-0123456789ab.01234567.part", "01_one-holidays.zip", "film.part"):
+        (tmp_path / "out" / name).mkdir(parents=True)
+    with pytest.raises(KeyboardInterrupt):
+        sweep.sweep(written(tmp_path, block()), out=tmp_path / "out", folder=folder)
+    assert {path.name for path in (tmp_path / "out").iterdir() if path.is_dir()} == {"01_one-holidays.zip", "film.part"}
+    assert not (tmp_path / "out/.running").exists()
+
+
+def test_a_full_disk_ends_the_sweep_in_one_line(folder, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(record, "write", full)
+    with pytest.raises(parameters.UserError, match=r"cannot write into .*out: No space left on device; make room,") as error:
+        sweep.sweep(written(tmp_path, block()), out=tmp_path / "out", folder=folder)
+    assert "\n" not in str(error.value) and not (tmp_path / "out/.running").exists()
+
+
+@pytest.mark.parametrize("workers", [0, -1])
+def test_refuses_no_workers(folder, tmp_path, workers):
+    with pytest.raises(parameters.UserError, match="--workers must be a whole number of 1 or more"):
+        sweep.sweep(written(tmp_path, block()), workers=workers, out=tmp_path / "out", folder=folder)
 
 
 @pytest.mark.parametrize("grid", sorted((NOTEBOOKS / "grids").glob("*.yaml")), ids=lambda path: path.stem)
@@ -219,14 +266,14 @@ def local(folder, tmp_path_factory):
     until(lambda: finished(out))
     orphan, worker = until(lambda: under_way(place, out))[0]
     worker.kill()
-    until(lambda: not orphan.is_running(), 20)
+    until(lambda: not orphan.is_running())
     until(lambda: len(finished(out)) >= 3)
     left = psutil.Process(process.pid).children(recursive=True)
     os.kill(process.pid, signal.SIGKILL)
-    process.communicate(timeout=60)  # its children hold the pipe: they have ended when this returns
+    process.communicate(timeout=300)  # its children hold the pipe: they have ended when this returns
     before = finished(out)
     process = command(folder, grid, out, "--workers", "2")
-    said = process.communicate(timeout=500)[0]
+    said = process.communicate(timeout=1800)[0]
     return SimpleNamespace(place=place, out=out, grid=grid, before=before, left=left, said=said, code=process.returncode)
 
 
@@ -297,10 +344,10 @@ def test_an_interrupted_sweep_records_no_failure_and_continues(folder, tmp_path)
     until(lambda: (tmp_path / "log").exists() and len(began(tmp_path)) == 2)
     left = psutil.Process(process.pid).children(recursive=True)
     os.killpg(process.pid, signal.SIGINT)
-    said = process.communicate(timeout=60)[0]
+    said = process.communicate(timeout=300)[0]
     assert process.returncode == 130 and said.rstrip().endswith("run the same command again to continue"), said
     assert "Traceback" not in said and "Error" not in said, said
-    until(lambda: not any(child.is_running() for child in left), 10)
+    until(lambda: not any(child.is_running() for child in left))
     assert not finished(out) and not (out / ".running").exists()
 
 
@@ -317,7 +364,7 @@ def cluster(tmp_path):
     yield json.loads(Path(file).read_text())["address"]
     for process in reversed(started):
         process.terminate()
-        process.wait(30)
+        process.wait(120)
 
 
 def test_workers_started_from_the_command_line_find_the_same(folder, local, cluster, tmp_path):

@@ -54,3 +54,16 @@ def test_a_group_of_runs_has_a_dot_for_each_and_their_mean_with_its_interval():
     # t of one degree of freedom at 97.5 %: 12.7062; standard error of 1 and 3: 1
     np.testing.assert_allclose([middle.get_ydata()[0], *bar.get_segments()[0][:, 1]], [2, 2 - 12.7062, 2 + 12.7062], rtol=1e-5)
     assert len(other.containers) == 1 and other.get_title() == "other"
+
+
+def test_no_text_of_the_table_is_a_formula(tmp_path):
+    runs = [sweep.Run("01_one-0", Path("01_one.ipynb"), {"name": "=1+1", "rate": -0.5, "kind": "@x"}, "key")]
+    (tmp_path / "01_one-0/01_one").mkdir(parents=True)
+    (tmp_path / "01_one-0/01_one/metrics.json").write_text(json.dumps({"metrics": {"=HYPERLINK()": -1.0, "said": "+1"}}))
+    sweep_page.write(
+        tmp_path, runs, ["name", "rate", "kind"], {"01_one-0": {"status": "failed", "error": "-e", "seconds": 1.0}}
+    )
+    table = pd.read_csv(tmp_path / "metrics.csv")
+    assert table.iloc[0][["name", "kind", "said", "error"]].tolist() == ["'=1+1", "'@x", "'+1", "'-e"]
+    assert table["rate"][0] == -0.5 and table["'=HYPERLINK()"][0] == -1.0
+    assert "=1+1</td>" in (tmp_path / "index.html").read_text() and "'=1+1" not in (tmp_path / "index.html").read_text()
