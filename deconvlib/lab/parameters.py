@@ -126,7 +126,10 @@ def checked_parameters(paths, sections, overrides):
 
 def checked(path: Path, known: dict, sections: dict, overrides: dict) -> dict:
     """{parameter: value} of one notebook: of those that are `known`, with their defaults, each that is given, checked."""
-    given = (sections.get("all") or {}) | (sections.get(path.stem) or {}) | overrides
+    given = (sections.get("all") or {}) | (sections.get(path.stem) or {})
+    if overrides:  # what the profile promises of its trainings is not said of others
+        given.pop("strict", None)
+    given |= overrides
     values = {name: _read(path, name, value, known[name]) for name, value in given.items() if name in known}
     _look(path, values)
     return values | ({"run_dir": None} if "run_dir" in known else {})

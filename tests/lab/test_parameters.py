@@ -81,6 +81,14 @@ def test_reads_yaml_values_by_the_parameters_type(folder):
     assert values[one] == {"rate": 0.001, "epochs": 2, "name": "007", "run_dir": None}
 
 
+def test_what_a_profile_promises_of_trainings_is_not_said_of_values_of_ones_own(folder):
+    notebook(folder, "03_three", "print(size)", parameters="size = 1\nstrict = False")
+    (folder / "profiles/quick.yaml").write_text("all: {strict: true}")
+    three, sections = folder / "03_three.ipynb", parameters.read_profile(parameters.series(folder), "quick")
+    for overrides, strict in (({}, True), ({"size": 2}, None), ({"size": 2, "strict": True}, True)):
+        assert parameters.checked_parameters([three], sections, overrides)[three].get("strict") == strict
+
+
 def test_refuses_a_notebook_without_parameters(folder):
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1")]), folder / "03_three.ipynb")
     with pytest.raises(parameters.UserError, match="03_three has 0 cells tagged 'parameters'"):
