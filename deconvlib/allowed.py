@@ -251,13 +251,13 @@ SETTINGS = CLASSIFIER | {
 }
 NOTEBOOKS = {  # names that mean something else, or less, in one notebook
     "01_data": {"labels_per_class": COUNT},
-    "05_understanding": {"filters": sequence(CHANNELS)},
-    "06_accuracy": {"filters": sequence(CHANNELS)},
-    "07_restoration": {"decoder": one_of(*DECODERS[1:]), "judged": one_of(*DAMAGES)},
-    "08_operators": {
+    "05_experiments": {"filters": sequence(CHANNELS)},
+    "07_accuracy": {"filters": sequence(CHANNELS)},
+    "08_restoration": {"decoder": one_of(*DECODERS[1:]), "judged": one_of(*DAMAGES)},
+    "11_operators": {
         **{"filters": CHANNELS, "strides": sequence(whole(2, 255)), "channels": CHANNELS, "images_per_epoch": COUNT},
     },
-    "09_your_model": {"square": whole(0), "stride": whole(0)},
+    "14_your_model": {"square": whole(0), "stride": whole(0)},
 }
 
 

@@ -28,7 +28,7 @@ RUNS = {
         **{"labels_per_class": "60", "batch_size": "30", "filters": "[16, 32, 64]", "dense_units": "0"},
         **{"learning_rate": "5e-3", "flip": "False", "shift": "0.0", "epochs": "4", "tutorial_epochs": "2"},
     },
-    "07_restoration": {
+    "08_restoration": {
         **{"dataset_name": "digits", "train_images": "100", "test_images": "20", "damages": '["noise"]', "no_skips": "[]"},
         **{"filters": "[4]", "epochs": "4", "code": "4", "generator_filters": "[4]", "generator_epochs": "3", "scenes": "40"},
         **{"scene_side": "16", "objects": "1", "segment_filters": "[4]", "segment_epochs": "3"},

@@ -23,18 +23,18 @@ OTHERS = {
     "04_deconvolution": {
         **{"dataset_name": "digits", "channels": 2, "top": 4, "searched": 100, "layers": ["relu1", "relu2"]},
     },
-    "05_understanding": {
+    "05_experiments": {
         **{"dataset_name": "digits", "train_images": 300, "test_images": 150, "filters": [8, 16], "epochs": 4},
         **{"learning_rate": 1e-2, "snapshots": [1], "channels": 2, "moved": 2, "occluded": 6, "square": 3, "stride": 1},
         **{"fill": "blur", "part_class": 0, "aligned": 3, "coarse_kernel": 5, "coarse_stride": 2, "judged": 12, "seed": 1},
     },
-    "06_accuracy": {
+    "07_accuracy": {
         **{"dataset_name": "digits", "labels_per_class": 0, "imbalance": 4.0, "repeats": 1, "filters": [8, 8, 12]},
         **{"variants": ["wide branch", "branch, unlabelled", "branch, all stages", "balanced weights", "sub-pixel"]},
         **{"epochs": 2, "images_per_epoch": 1000, "batch_size": 20, "learning_rate": 1e-2, "held_out": 0.3},
         **{"learning_rates": {"balanced weights": 3e-3}, "test_images": 50, "tables": ".", "seed": 1},
     },
-    "07_restoration": {
+    "08_restoration": {
         **{"dataset_name": "digits", "train_images": 200, "test_images": 40, "turned": True, "batch_size": 20},
         **{"damages": ["holes", "half size", "blur"], "no_skips": ["half size"], "judged": "holes", "decoder": "subpixel"},
         **{"filters": [4, [8, 8]], "epochs": 8, "epochs_of": {"holes": 9}, "code": 5, "divergence_weight": 0.1},
@@ -43,13 +43,13 @@ OTHERS = {
         **{"segment_batch_size": 20, "segment_learning_rate": 2e-3, "learning_rate": 1e-2, "precision": "mixed_bfloat16"},
         **{"seed": 1},
     },
-    "08_operators": {
+    "11_operators": {
         **{"dataset_name": "digits", "train_images": 200, "test_images": 60, "kernels": [1, 3], "strides": [3]},
         **{"filters": 20, "epochs": 1, "sizes": [4], "channels": 4, "repeats": 1, "activations": ["elu"], "depth": 3},
         **{"width": 4, "initial_weights": 2, "trained": ["network deconvolution"], "few_images": 60, "class_filters": [4, 8]},
         **{"class_epochs": 1, "images_per_epoch": 120, "seed": 1},
     },
-    "09_your_model": {
+    "14_your_model": {
         **{"images": "digits", "number": 100, "layers": ["relu2"], "channels": 2, "top": 2, "examined": 2, "compared": 3},
         **{"square": 3, "stride": 2, "depths": 3, "seed": 1},
     },

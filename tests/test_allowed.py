@@ -44,8 +44,8 @@ def test_names_are_those_of_the_library():
     assert set(allowed.DATASETS) == {"shapes", "digits", *data.loading.DOWNLOADS}
     assert allowed.POOLINGS == tuple(networks.classifier.__globals__["POOLINGS"])
     texts = {path.stem: path.read_text(encoding="utf-8") for path in NOTEBOOKS}
-    assert all(rf"\"{name}\": " in texts["06_accuracy"] for name in allowed.VARIANTS)
-    assert all(rf"\"{name}\"" in texts["08_operators"] for name in allowed.SETTINGS["trained"].parts.names)
+    assert all(rf"\"{name}\": " in texts["07_accuracy"] for name in allowed.VARIANTS)
+    assert all(rf"\"{name}\"" in texts["11_operators"] for name in allowed.SETTINGS["trained"].parts.names)
 
 
 @pytest.mark.parametrize("activation", allowed.ACTIVATIONS)

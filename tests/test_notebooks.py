@@ -110,18 +110,18 @@ SMALL = {"number": "6", "channels": "2", "top": "2", "examined": "1", "compared"
 def test_the_audit_escapes_what_comes_from_outside(hostile, tmp_path, capfd):
     networks.classifier((24, 20, 3), 2, filters=(4, 8), decoder="transposed").save(tmp_path / "own.keras")
     given = SMALL | {"model_path": str(tmp_path / "own.keras"), "images": str(hostile)}
-    assert run.run(["09"], overrides=given, out=tmp_path / "out", folder=FOLDER) == 0, capfd.readouterr().out
-    for page in ("09_your_model.html", "index.html"):
+    assert run.run(["14"], overrides=given, out=tmp_path / "out", folder=FOLDER) == 0, capfd.readouterr().out
+    for page in ("14_your_model.html", "index.html"):
         text = (tmp_path / "out" / page).read_text(encoding="utf-8")
         assert "<img src=x" not in text and "<b>" not in text and "<i>.png" not in text
-    assert "&lt;img src=x" in (tmp_path / "out" / "09_your_model.html").read_text(encoding="utf-8"), "it shows no class name"
+    assert "&lt;img src=x" in (tmp_path / "out" / "14_your_model.html").read_text(encoding="utf-8"), "it shows no class name"
 
 
 def test_the_audit_takes_a_fresh_mobilenet(hostile, tmp_path, capfd):
     """At 224 × 224, with 1000 classes where the images have two."""
     given = SMALL | {"model_path": "MobileNetV2", "images": str(hostile), "square": "112", "stride": "112"}
-    assert run.run(["09"], overrides=given, out=tmp_path, folder=FOLDER) == 0, capfd.readouterr().out
-    page = (tmp_path / "09_your_model.html").read_text(encoding="utf-8")
+    assert run.run(["14"], overrides=given, out=tmp_path, folder=FOLDER) == 0, capfd.readouterr().out
+    page = (tmp_path / "14_your_model.html").read_text(encoding="utf-8")
     assert "36 of 36 nonlinearities are covered" in page and "their labels are left aside" in page
 
 
@@ -136,7 +136,7 @@ def test_the_same_decoder_segments_images_of_the_users_own(tmp_path, capfd):
             tmp_path / f"images/{index}.jpg"
         )
         Image.fromarray(mask).save(tmp_path / f"masks/{index}.png")
-    given = OTHERS["07_restoration"] | {"damages": ["noise"], "no_skips": ["noise"], "judged": "noise", "generator_epochs": 1}
+    given = OTHERS["08_restoration"] | {"damages": ["noise"], "no_skips": ["noise"], "judged": "noise", "generator_epochs": 1}
     given |= {"masks_dir": str(tmp_path), "segment_epochs": 8, "turned": False}
-    assert run.run(["07"], overrides=given, out=tmp_path / "out", folder=FOLDER) == 0, capfd.readouterr().out
-    assert "255" in (tmp_path / "out" / "07_restoration.html").read_text(encoding="utf-8")
+    assert run.run(["08"], overrides=given, out=tmp_path / "out", folder=FOLDER) == 0, capfd.readouterr().out
+    assert "255" in (tmp_path / "out" / "08_restoration.html").read_text(encoding="utf-8")

@@ -1,6 +1,6 @@
 """What each operator that restores resolution costs, beside a bare convolution of as many FLOPs; as a table.
 
-`python tests/benchmarks/operators.py`, and under `KERAS_BACKEND=jax` on a GPU. Notebook 08 explains the columns.
+`python tests/benchmarks/operators.py`, and under `KERAS_BACKEND=jax` on a GPU. Notebook 11 explains the columns.
 """
 
 from deconvlib import experiments, networks

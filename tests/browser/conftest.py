@@ -32,9 +32,9 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("lab")
     (folder / "tables" / "accuracy_all").mkdir(parents=True)
     (folder / "tables" / "accuracy_all" / "metrics.csv").write_text(TABLE)
-    places = {stem: {"run_dir": "run"} for stem in OTHERS} | {"06_accuracy": {"run_dir": "run", "tables": "tables"}}
+    places = {stem: {"run_dir": "run"} for stem in OTHERS} | {"07_accuracy": {"run_dir": "run", "tables": "tables"}}
     # 01 of what it says before notebook 03 has run, 09 of a network that has the layers asked for
-    places["01_data"] = places["09_your_model"] = {"run_dir": "untrained"}
+    places["01_data"] = places["14_your_model"] = {"run_dir": "untrained"}
     for stem, where in places.items():
         # pictures for readers are those of the notebooks as they are
         values = where if os.environ.get("SCREENSHOTS") else OTHERS[stem] | where

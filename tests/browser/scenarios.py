@@ -213,13 +213,13 @@ def explore_features(panel):
 
 
 def move_and_occlude(panel):
-    move = panel("05_understanding", 0)
+    move = panel("05_experiments", 0)
     move.shows(example=1)
     assert move.changes(lambda: move.set("rotation, degrees", 90))
     assert move.changes(lambda: move.set("scale, times", 1.5))
     assert move.changes(lambda: move.set("down, pixels", 2))
     move.keep("05_move")
-    occlude = panel("05_understanding", 1)
+    occlude = panel("05_experiments", 1)
     occlude.shows(example=1)
     assert occlude.changes(lambda: occlude.set("square, pixels", 2))
     assert occlude.changes(lambda: occlude.set("stride, pixels", 4))
@@ -228,13 +228,13 @@ def move_and_occlude(panel):
 
 
 def explore_the_study(panel):
-    study = panel("06_accuracy")
+    study = panel("07_accuracy")
     study.shows(regime="long tail")
-    study.keep("06_study")
+    study.keep("07_study")
 
 
 def compare_operators(panel):
-    operators = panel("08_operators")
+    operators = panel("11_operators")
     operators.says("in the map of the constant")
     operators.shows(weights="all 1", operator="resize")
     operators.shows(weights="random")
@@ -242,28 +242,28 @@ def compare_operators(panel):
     assert operators.changes(lambda: operators.set("kernel, px", 5))
     assert operators.changes(lambda: operators.set("stride, px", 3))
     assert operators.changes(lambda: operators.set("test image", 7))
-    operators.keep("08_operators")
+    operators.keep("11_operators")
 
 
 def restore_and_generate(panel):
-    restore = panel("07_restoration", 0)
+    restore = panel("08_restoration", 0)
     restore.shows(damage="half size")
     restore.shows(damage="blur", image=3)
     assert restore.changes(lambda: restore.set("strength", 4))
-    restore.keep("07_restore")
-    walk = panel("07_restoration", 1)
+    restore.keep("08_restore")
+    walk = panel("08_restoration", 1)
     assert walk.changes(lambda: walk.set("share of the way", 0.9))
     assert walk.changes(lambda: walk.set("from image", 5))
     assert walk.changes(lambda: walk.set("towards image", 7))
     another = walk.control("class").locator("option").nth(5).inner_text()
     assert walk.changes(lambda: walk.set("class", another))
-    walk.keep("07_generate")
+    walk.keep("08_generate")
 
 
 def audit(panel):
-    audit = panel("09_your_model")
+    audit = panel("14_your_model")
     audit.shows(channel=1)
-    audit.keep("09_audit")
+    audit.keep("14_audit")
 
 
 ALL = (

@@ -181,7 +181,7 @@ def given(names, **overrides):
 
 
 def test_a_text_is_read_as_what_the_parameter_takes(tmp_path, monkeypatch):
-    assert given("09", image_size="(32, 48)")["image_size"] == given("09", image_size="32,48")["image_size"] == [32, 48]
+    assert given("14", image_size="(32, 48)")["image_size"] == given("14", image_size="32,48")["image_size"] == [32, 48]
     assert given("03", decoder="none", class_weight="none", imbalance="2", network="{}")["imbalance"] == 2.0
     monkeypatch.setattr(parameters.record, "home", lambda _: tmp_path)
     (tmp_path / "2024").mkdir()
