@@ -62,7 +62,7 @@ def classifier(model) -> int:
 
 def probabilities(model, answers: np.ndarray):
     """Raises ValueError unless each row of what `model` answered is a distribution."""
-    if answers.min() < 0 or abs(answers.sum(axis=1) - 1).max() > 0.01:
+    if not (answers.min() >= 0 and abs(answers.sum(axis=1) - 1).max() <= 0.01):  # of NaN neither is true
         raise ValueError(
             f"the outputs of model {model.name!r} are not the probabilities of one class an image: end it in a softmax; where "
             "several labels may be true, make of each a model that ends in Dense(1, activation='sigmoid')"

@@ -28,6 +28,7 @@ def reader(model: keras.Model, layers: list[str], reduce, image_shape: tuple[int
 
 
 def _compiled(model, layers, reduce, image_shape):
+    graph.check_weights(model, layers)
     way = graph.ancestors(model, layers)
 
     def forward(images):
@@ -36,7 +37,7 @@ def _compiled(model, layers, reduce, image_shape):
         def call(step, *arguments, **keywords):
             if step.name not in way:
                 return [None] * len(step.node.outputs)
-            output = step.operation(*arguments, **keywords)
+            output = graph.at_inference(step.operation, *arguments, **keywords)
             if step.name in layers:
                 outputs[step.name] = output
             return output
@@ -147,6 +148,7 @@ def strongest(
             find = reader(model, names, peaks, batch.shape[1:])
             best = {layer: np.full((3, k, shape[-1]), -np.inf) for layer, shape in shapes.items()}
         found = find(inputs.as_input(model, batch, numbers))
+        graph.check_finite(model, names, np.concatenate([values.ravel() for values in found[::2]]))
         for (layer, kept), values, places in zip(best.items(), found[::2], found[1::2], strict=True):
             pool = np.stack([values, np.broadcast_to(np.array(numbers)[:, None], values.shape), places])
             pool = np.concatenate([kept, pool], axis=1)

@@ -4,6 +4,8 @@ import collections
 import difflib
 from typing import NamedTuple
 
+import numpy as np
+
 from deconvlib.backend import keras
 
 
@@ -86,7 +88,7 @@ def _evaluate(model, inputs, call, prefix):
             again = f":{times[node.operation]}" if times[node.operation] > 1 else ""
             name = f"{prefix}{node.operation.name}{again}"
             if isinstance(node.operation, keras.Model):
-                output = _evaluate(node.operation, arguments[0], call, name + "/")
+                output = _evaluate(node.operation, arguments[0] if arguments else keywords["inputs"], call, name + "/")
             else:
                 output = call(Step(name, node.operation, node), *arguments, **keywords)
             for tensor, value in zip(node.outputs, keras.tree.flatten(output), strict=True):
@@ -106,6 +108,13 @@ def find(model: keras.Model, layer: str) -> Step:
     hint = f"did you mean {' or '.join(map(repr, near))}? Its" if near else "its"
     listed = ", ".join(map(repr, names[:20])) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
     raise ValueError(f"layer {layer!r} is not in this model; {hint} layers with feature maps are {listed}")
+
+
+def at_inference(operation: keras.Operation, *arguments, **keywords):
+    """What the operation gives as in Keras' `predict`, in which no layer is in training, and none within it."""
+    if isinstance(operation, keras.layers.Layer):
+        keywords["training"] = False
+    return operation(*arguments, **keywords)
 
 
 def functional(model: keras.Model) -> keras.Model:
@@ -150,6 +159,22 @@ def shapes(model: keras.Model, image_size: tuple[int, int], until: str | None = 
 
     run(model, [keras.KerasTensor((1, *image_size, model.inputs[0].shape[-1]))], note, until)
     return found
+
+
+def check_finite(model: keras.Model, layers: list[str], found: np.ndarray):
+    """Raises ValueError where `found`, which came of `layers`, holds NaN or infinity, and names the weights that do."""
+    if not np.isfinite(found.sum()):  # a NaN makes the sum one
+        check_weights(model, layers)
+        raise ValueError(f"model {model.name!r} gives NaN or infinity for these images")
+
+
+def check_weights(model: keras.Model, layers: list[str]):
+    """Raises ValueError for a weight on the way to `layers` that is NaN or infinite: a rectifier may make 0 of it."""
+    way = ancestors(model, layers)
+    for step in steps(model):
+        for weight in getattr(step.operation, "weights", ()) if step.name in way else ():
+            if not np.isfinite(keras.ops.convert_to_numpy(weight)).all():
+                raise ValueError(f"layer {step.name!r} has weights that are NaN or infinite; was its training broken off?")
 
 
 def kind(operation: keras.Operation) -> str:

@@ -53,6 +53,8 @@ def check_model(model: keras.Model):
 def as_floats(model: keras.Model, images: np.ndarray, numbers) -> np.ndarray:
     """`as_input` for images, or cut-outs of images, of any size; numbers: what an error calls each of them."""
     known = pixel_range(model)
+    if known is None:
+        graph.kept(_say_unknown, model)
     low, high = known or (0, 1)
     if images.dtype == np.uint8:
         return in_range(images, low, high)
@@ -67,6 +69,10 @@ def as_floats(model: keras.Model, images: np.ndarray, numbers) -> np.ndarray:
     return floats
 
 
+def _say_unknown(model):
+    print(f"nothing in model {model.name!r} says what range of pixels it takes; bytes are brought to [0, 1]", flush=True)
+
+
 def in_range(images: np.ndarray, low: float, high: float) -> np.ndarray:
     """uint8 pixels as float32 from `low`, black, to `high`, white."""
     floats = images.astype(np.float32)
@@ -78,58 +84,85 @@ def in_range(images: np.ndarray, low: float, high: float) -> np.ndarray:
 def pixel_range(model: keras.Model) -> tuple[int, int] | None:
     """(lowest, highest) value of the pixels that `model` takes, one of RANGES, as its first layers tell; None: they do not.
 
-    What tells is the first layer to scale the pixels: a Rescaling, an arithmetic operation with a constant, as
-    `preprocess_input` is made of, or a Normalization or BatchNormalization by the mean and variance of what it was trained
-    on. Augmentation, resizing, cropping, padding and reordered channels may come before it.
+    What tells is the first to scale the pixels: a Rescaling, an arithmetic operation with a constant, as `preprocess_input` is
+    made of, or a Normalization or BatchNormalization, by its means and variances. What comes before it has no weights:
+    augmentation, resizing, cropping, padding, pooling, channels in another order.
     """
     told = (_told(*found) for found in graph.kept(_scalings, model))
     return next((answer for answer in told if answer), None)
 
 
 _SCALING = {"Rescaling", "Normalization", "BatchNormalization", "TrueDivide", "Divide", "Multiply", "Add", "Subtract"}
-_UNSCALED = {
-    *("Resizing", "CenterCrop", "ZeroPadding2D", "Cropping2D", "Dropout", "GaussianNoise", "Identity", "Permute", "Reshape"),
-    *("GetItem", "Stack", "Split", "Flip", "Take", "Unstack", "ExpandDims", "Squeeze", "Transpose", "Concatenate"),
-}
 
 
 def _scalings(model):
-    """(operation, its constants) of each step that may tell the range, in order: of all that reads pixels as they are given."""
+    """(operation, its constants) of each step that may tell the range, in order: of what reads pixels that nothing weighed."""
     found, pixels = [], object()
 
     def follow(step, *arguments, **keywords):
-        parts, kind = keras.tree.flatten((arguments, keywords)), graph.kind(step.operation)
+        parts = keras.tree.flatten((arguments, keywords))
         reads = any(part is pixels for part in parts)
-        if reads and kind in _SCALING:
+        if reads and graph.kind(step.operation) in _SCALING:
             found.append((step.operation, [part for part in parts if part is not pixels]))
+        elif reads and isinstance(step.operation, keras.layers.Layer):  # a pipeline, or a layer of the user's, holds others
+            inside = [layer for layer in graph.layers(step.operation) if graph.kind(layer) in _SCALING]
+            found.extend((layer, []) for layer in inside)
         # behind one that may tell too: a scale of 1, or statistics of nothing, leave the pixels as they are
-        passed = reads and (kind in _SCALING or kind in _UNSCALED or graph.is_augmentation(kind))
+        passed = reads and (graph.kind(step.operation) in _SCALING or not _weighs(step.operation))
         return [pixels if passed else None] * len(step.node.outputs)
 
     graph.run(model, [pixels], follow)
     return found
 
 
+def _weighs(operation):
+    """Whether it has weights; what augmentation draws its numbers from is none."""
+    return any(weight.ndim and "float" in weight.dtype for weight in getattr(operation, "weights", ()))
+
+
 def _told(operation, constants):
     """The range that one operation tells, or None."""
     kind = graph.kind(operation)
-    if "Normalization" in kind:
-        names = ("mean", "variance") if kind == "Normalization" else ("moving_mean", "moving_variance")
-        mean, variance = (keras.ops.convert_to_numpy(getattr(operation, name)) for name in names)
-        if not mean.any() and (variance == 1).all():
-            return None
-        # numbers in [a, b] with this mean have at most this variance (Bhatia & Davis 2000); 0.02 for rounding
-        fits = [(low, high) for low, high in RANGES if (variance <= 1.02 * (high - mean) * (mean - low)).all()]
-        return fits[0] if fits else None
+    if kind == "BatchNormalization":
+        mean, variance = (keras.ops.convert_to_numpy(x) for x in (operation.moving_mean, operation.moving_variance))
+        return _of_trained(mean, variance)
+    if kind == "Normalization":
+        mean, variance = (keras.ops.convert_to_numpy(x) for x in (operation.mean, operation.variance))
+        return _of_adapted(mean, variance) if operation.input_mean is None else _of_given(mean, np.sqrt(variance))
     if kind == "Rescaling":
-        scale, offset = np.abs(operation.scale).max(), np.abs(operation.offset).max()
+        scale, offset = operation.scale, operation.offset
+    elif not constants or any(number is None for number in constants):  # with another map
+        return None
     else:
-        if not constants or any(number is None for number in constants):  # with another map
-            return None
-        number = max(np.abs(keras.ops.convert_to_numpy(number)).max() for number in constants)
+        number = np.concatenate([np.ravel(keras.ops.convert_to_numpy(number)) for number in constants])
         scale = number if kind == "Multiply" else 1 / number if "Divide" in kind else 1
-        offset = number if kind in ("Add", "Subtract") else 0
+        offset = number if kind == "Add" else -number if kind == "Subtract" else 0
+    scale, offset = np.mean(scale), np.mean(offset)
     if scale == 1 and not offset:
         return None
+    if np.isclose(offset, scale):  # -1 becomes 0
+        return (-1, 1)
     # one that only moves them, by the middle of the range or the mean of many images, tells by how much
-    return (0, 255) if scale < 1 / 16 or (scale == 1 and offset > 1.5) else (0, 1)
+    return (0, 255) if abs(scale) < 1 / 16 or (scale == 1 and abs(offset) > 1.5) else (0, 1)
+
+
+def _of_adapted(mean, variance):
+    """The first of RANGES in which numbers may have these means and variances."""
+    # in [a, b] the variance is at most (b - mean) · (mean - a) (Bhatia & Davis 2000); 2 % for rounding
+    fits = ((variance <= 1.02 * (high - mean) * (mean - low)).all() for low, high in RANGES)
+    return next((known for known, fit in zip(RANGES, fits, strict=True) if fit), None)
+
+
+def _of_trained(mean, variance):
+    """As `_of_adapted`, of averages that begin with mean 0 and variance 1, and may hold some of that."""
+    if max(abs(mean).max(), variance.max()) > 1.02:
+        return (0, 255)
+    known = _of_adapted(mean, variance)
+    return known if known == (0, 1) and mean.any() else None
+
+
+def _of_given(mean, deviation):
+    """By constants that somebody wrote down, of the pixels themselves."""
+    if max(abs(mean).max(), deviation.max()) > 1.5:
+        return (0, 255)
+    return (0, 1) if mean.min() > 0 else None

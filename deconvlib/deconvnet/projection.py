@@ -75,6 +75,7 @@ def project(
         places = np.full((len(batch), engine.rows * engine.columns), whole_map, np.float32)
         channels = np.float32(1 if signal is None else signal) * _one_hot([channel] * len(batch), engine.channels)
         (projections[start : start + size],) = program(batch, places, channels)
+    graph.check_finite(model, [layer], projections)
     return projections
 
 
@@ -132,6 +133,7 @@ def project_units(
     for chosen, (found,) in backend.fetched(begun):
         shift = corner[chosen] - first[chosen]
         projections[chosen] = windows.gather(found, np.arange(len(chosen)), shift, engine.size)
+    graph.check_finite(model, [layer], projections)
     shape = np.shape(units.image)
     patches = (array.reshape(*shape, *array.shape[1:]) for array in (pixels, projections))
     return Patches(*patches, *(part.reshape(shape) for part in corner.T), layer, units)
@@ -152,7 +154,7 @@ def switches(model: keras.Model, images: np.ndarray, layer: str) -> tuple[np.nda
     def keep(step, *arguments, **keywords):
         nonlocal maps
         maps = arguments[0]
-        return step.operation(*arguments, **keywords)
+        return graph.at_inference(step.operation, *arguments, **keywords)
 
     graph.run(model, [images], keep, until=layer)
     pooled, pull = backend.vjp(step.operation, maps)
@@ -199,7 +201,7 @@ class _Engine:
     def __init__(self, model, layer, rule, switches, chain_rule, own, image_size):
         self.model, self.layer, self.rule, self.own = model, layer, rule, own
         self.switches, self.treated = switches, rules.treatment(model, layer, rule, chain_rule)
-        _check_weights(model, layer)
+        graph.check_weights(model, [layer])
         shapes = graph.shapes(model, image_size, until=layer)
         shape = shapes[layer]
         if len(shape) not in (1, 3):
@@ -304,15 +306,6 @@ class _Engine:
         """What reaches the pixels from the units, 0 elsewhere, each started with its value or with what stands for it."""
         units = keras.ops.cast(units, values.dtype)
         return keras.ops.cast(back(values * units if self.own else units + keras.ops.zeros_like(values)), "float32")
-
-
-def _check_weights(model, layer):
-    """Raises ValueError for weights on the way to `layer` that are not numbers: so would the projection be."""
-    way = graph.ancestors(model, [layer])
-    for step in graph.steps(model):
-        for weight in getattr(step.operation, "weights", ()) if step.name in way else ():
-            if not np.isfinite(keras.ops.convert_to_numpy(weight)).all():
-                raise ValueError(f"layer {step.name!r} has weights that are NaN or infinite; was its training broken off?")
 
 
 def _batch_size(elements):

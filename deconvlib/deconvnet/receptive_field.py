@@ -80,7 +80,7 @@ class _Reach:
 _POINTWISE = {
     *("Activation", "ReLU", "LeakyReLU", "PReLU", "ELU", "Softmax", "BatchNormalization", "Dense", "Identity"),
     *("Rescaling", "Normalization", "Dropout", "SpatialDropout2D", "AlphaDropout", "GaussianNoise", "GaussianDropout"),
-    *("ActivityRegularization", "DeconvolvedDense", "ReconstructionLoss"),
+    *("ActivityRegularization", "Cast", "DeconvolvedDense", "ReconstructionLoss"),
     # layers, and functions of keras.ops
     *("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Concatenate", "TrueDivide", "Divide", "Negative"),
     *("Relu", "Relu6", "LeakyRelu", "Elu", "Gelu", "Silu", "Selu", "Sigmoid", "Tanh", "Softplus", "HardSigmoid"),

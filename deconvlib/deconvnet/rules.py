@@ -34,6 +34,7 @@ _LINEAR = {
     *("Rescaling", "Normalization", "Identity", "Dropout", "SpatialDropout2D", "GaussianNoise", "GaussianDropout"),
     *("AlphaDropout", "ActivityRegularization", "Activation", "Transpose", "Negative", "Mean"),
     *("GetItem", "Stack", "Split", "Flip", "Take", "Unstack", "ExpandDims", "Squeeze", "CenterCrop", "Resizing"),
+    *("Cast", "Resize", "Repeat", "Tile", "RGBToGrayscale"),
     # network deconvolution by its running statistics; unpooling by its switches, which pass no signal themselves
     *("DeconvolvedConv2D", "DeconvolvedDense", "Unpooling2D", "DepthToSpace", "ReconstructionLoss"),
 }
@@ -152,12 +153,12 @@ def caller(layer: str, rule: str, treated: dict[str, Rectifier | None], switches
         if not switches and graph.kind(operation) in ("MaxPooling2D", "GlobalMaxPooling2D"):
             return _pooled_evenly(operation, *arguments)
         if step.name not in treated:
-            return operation(*arguments, **keywords)
+            return graph.at_inference(operation, *arguments, **keywords)
         if _is_output(step, nonlinearity(step)[0], layer):
             return _bare(operation)(*arguments, **keywords)
         rectifier = treated[step.name]
         if rectifier is None or rule == "gradient":
-            return operation(*arguments, **keywords)
+            return graph.at_inference(operation, *arguments, **keywords)
         policy, seen, activation = _POLICIES[rule], known(step), getattr(operation, "activation", operation)
         # a rectifier's output lies below 0 and below the ceiling just where its input does
         rectify = backend.with_way_back(activation, lambda x, g: policy(rectifier, x if seen is None else seen, g))

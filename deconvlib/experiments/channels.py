@@ -99,7 +99,7 @@ def aliasing(model: keras.Model, images: np.ndarray) -> pd.DataFrame:
         def call(step, *arguments, **keywords):
             if step.name in every:
                 found[step.name] = every[step.name](*arguments)
-            return step.operation(*arguments, **keywords)
+            return graph.at_inference(step.operation, *arguments, **keywords)
 
         graph.run(model, [images], call)
         return [found[name] for name in every]

@@ -43,7 +43,7 @@ def load(
     """
     if preprocessing and pixels:
         raise ValueError(f"preprocessing {preprocessing!r} says what pixels the model takes; leave pixels={pixels} out")
-    allowed.check(pixels=pixels)
+    allowed.check(pixels=pixels, image_size=image_size)
     if str(model) not in APPLICATIONS:
         network = _read(Path(model).expanduser())
     else:
@@ -53,7 +53,7 @@ def load(
         raise ValueError(f"model {network.name!r} has {len(network.outputs)} outputs; a model of one is needed")
     shape = list(network.inputs[0].shape[1:])
     if None in shape:
-        if image_size is None or shape[2] is None:
+        if not image_size or shape[2] is None:
             raise ValueError(f"model {network.name!r} takes images of any size {tuple(shape)}; give image_size")
         sides = image_size if isinstance(image_size, tuple | list) else (image_size, image_size)
         shape[:2] = [own or side for own, side in zip(shape, sides, strict=False)]
@@ -135,7 +135,8 @@ def _no_keras_file(path):
 
 
 def _line(error):
-    return " ".join(str(error).split())[:300]
+    """The end of Keras' message, which has the reason behind the whole description of the model."""
+    return " ".join(str(error).split("Exception encountered:")[-1].split())[:300]
 
 
 def _needed(config):
@@ -162,8 +163,9 @@ def _rebuilt(network, shape, preprocessing, pixels, ending):
     """The same layers with the same weights as one graph, behind the preprocessing, and before a softmax for logits."""
     last, copies = graph.steps(network)[-1], {}
     taken = {step.operation.name for step in graph.steps(network)}
-    front, classes, softmax = (name + "_" * (name in taken) for name in ("rescale", "classes", "softmax"))
-    images = x = keras.Input(shape, name="images")
+    names = (name + "_" * (name in taken) for name in ("images", "rescale", "classes", "softmax"))
+    entry, front, classes, softmax = names
+    images = x = keras.Input(shape, name=entry)
     swapped = False
     if preprocessing:
         x, swapped = _preprocessed(images, preprocessing, front)

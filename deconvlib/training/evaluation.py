@@ -15,10 +15,11 @@ BATCH = 250  # images
 
 
 def predict(model: keras.Model, *inputs: np.ndarray) -> np.ndarray:
-    """What `model` gives for `inputs`, float arrays of one length, one for each of its inputs, in batches."""
+    """What `model` gives, float32, for `inputs`, float arrays of one length, one for each of its inputs, in batches."""
     run = graph.kept(_forward, model, *(array.shape[1:] for array in inputs))
     starts = range(0, len(inputs[0]), BATCH)
-    return np.concatenate([run(*(x[start : start + BATCH] for x in inputs))[0] for start in starts])
+    answers = np.concatenate([run(*(x[start : start + BATCH] for x in inputs))[0] for start in starts])
+    return answers.astype(np.float32, copy=False)  # NumPy computes little with bfloat16
 
 
 def turned(images: np.ndarray, number: int) -> np.ndarray:
@@ -52,7 +53,8 @@ def _forward(model, *shapes):
 def check_classifier(model: keras.Model):
     """Raises ValueError unless `model` gives the probabilities of two or more classes for an image; asked of a black one."""
     checks.classifier(model)
-    checks.probabilities(model, predict(model, np.zeros((1, *model.input_shape[1:]), np.float32)))
+    black = np.zeros([1, *(length or 64 for length in model.input_shape[1:])], np.float32)
+    checks.probabilities(model, predict(model, black))
 
 
 def readings(model: keras.Model, images: np.ndarray, labels: np.ndarray | None = None) -> pd.DataFrame:
@@ -96,6 +98,7 @@ def evaluate(model: keras.Model, dataset: Dataset, mirrored: bool = False) -> Ev
     parts = (dataset.x_test[start : start + BATCH] for start in range(0, len(dataset.x_test), BATCH))
     images = (inputs.as_input(model, part) for part in parts)
     probabilities = np.concatenate([np.mean([predict(model, turned(x, view)) for view in views], axis=0) for x in images])
+    checks.probabilities(model, probabilities)
     predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
     right = predicted == dataset.y_test
     confusion = confusion_matrix(dataset.y_test, predicted, labels=range(dataset.num_classes))

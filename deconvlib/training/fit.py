@@ -142,10 +142,12 @@ def psnr_loss(targets, outputs):
 
 
 def _check(model, dataset, unlabelled):
-    if model.input_shape[1:] != dataset.image_shape:
+    if any(own not in (None, given) for own, given in zip(model.input_shape[1:], dataset.image_shape, strict=True)):
         raise ValueError(f"the model takes images of {model.input_shape[1:]}, {dataset.name} has {dataset.image_shape}")
     if model.output_shape[-1] != dataset.num_classes:
         raise ValueError(f"the model has {model.output_shape[-1]} classes, {dataset.name} has {dataset.num_classes}")
+    black = np.zeros((1, *dataset.image_shape), np.float32)
+    checks.probabilities(model, keras.ops.convert_to_numpy(model(black, training=False)).astype(np.float32))
     if unlabelled is not None:
         inputs.check_images(model, unlabelled)
         if not any(isinstance(layer, ReconstructionLoss) for layer in model.layers):

@@ -64,6 +64,17 @@ FRONTS = {
     "adapted to [0, 1]": ((0, 1), lambda: [adapted(PHOTOGRAPHS / 255)]),
     "adapted to few strokes": ((0, 1), lambda: [adapted(PHOTOGRAPHS > 230)]),  # its mean less its deviation is below 0
     "adapted to [-1, 1]": ((-1, 1), lambda: [adapted(PHOTOGRAPHS / 127.5 - 1)]),
+    "given by a paper": ((0, 1), lambda: [keras.layers.Normalization(mean=[0.5] * 3, variance=[0.5] * 3)]),
+    "a scale alone": ((0, 255), lambda: [keras.layers.Normalization(mean=0.0, variance=255.0**2)]),
+    "from -1": ((-1, 1), lambda: [lambda x: (x + 1) / 2]),
+    "from -1 to bytes": ((-1, 1), lambda: [keras.layers.Rescaling(127.5, offset=127.5)]),
+    "enlarged": ((0, 255), lambda: [keras.layers.UpSampling2D(2), keras.layers.Rescaling(1 / 255)]),
+    "pooled": ((0, 255), lambda: [keras.layers.AveragePooling2D(2), keras.layers.Rescaling(1 / 255)]),
+    "functions": ((0, 255), lambda: [lambda x: keras.ops.image.resize(keras.ops.cast(x, "float32"), (12, 12)) / 255]),
+    "clipped": ((0, 255), lambda: [lambda x: keras.ops.clip(x, 0, 255) / 255]),
+    "grey": ((0, 255), lambda: [lambda x: keras.ops.mean(x, axis=-1, keepdims=True) / 255]),
+    "pipeline": ((0, 255), lambda: [keras.layers.Pipeline([keras.layers.RandomFlip(), keras.layers.Rescaling(1 / 255)])]),
+    "policies": ((0, 255), lambda: [keras.layers.RandAugment(), keras.layers.Rescaling(1 / 255)]),
     "arithmetic": ((0, 255), lambda: [lambda x: (x - 127.5) / 127.5]),
     "arithmetic of [0, 1]": ((0, 1), lambda: [lambda x: (x - 0.5) * 2]),
     **{
@@ -79,10 +90,22 @@ def test_the_range_of_pixels_is_read_off_the_first_layers(front):
     assert inputs.pixel_range(behind(*make())) == known
 
 
-def test_where_nothing_tells_the_range_it_is_not_known():
+def test_where_nothing_tells_the_range_it_is_not_known(capsys):
     assert inputs.pixel_range(behind()) is None
     assert inputs.pixel_range(behind(keras.layers.BatchNormalization())) is None
-    assert inputs.as_input(behind(), PHOTOGRAPHS).max() == 1
+    model = behind()
+    assert inputs.as_input(model, PHOTOGRAPHS).max() == inputs.as_input(model, PHOTOGRAPHS[:1]).max() == 1
+    said = f"nothing in model '{model.name}' says what range of pixels it takes; bytes are brought to [0, 1]\n"
+    assert capsys.readouterr().out == said  # once
+
+
+def test_averages_that_have_not_settled_tell_nothing_wrong():
+    """A batch normalization's averages begin with mean 0 and variance 1: of pixels in [0, 1] they look like [-1, 1]."""
+    for images, steps, known in ((PHOTOGRAPHS / 255, 50, None), (PHOTOGRAPHS / 255, 1000, (0, 1)), (PHOTOGRAPHS, 2, (0, 255))):
+        layer, kept = trained(images), 0.99**steps
+        scale, offset, mean, variance = layer.get_weights()
+        layer.set_weights([scale, offset, (1 - kept) * mean, kept + (1 - kept) * variance])
+        assert inputs.pixel_range(behind(layer)) == known
 
 
 @pytest.mark.parametrize("front", ["augmented", "MobileNetV2", "ResNet50", "VGG16", "adapted", "trained norm"])

@@ -307,10 +307,20 @@ def test_weights_that_are_no_numbers_are_refused_by_name():
     kernel, bias = model.get_layer("conv2").get_weights()
     kernel[0, 0, 0, 0] = np.nan
     model.get_layer("conv2").set_weights([kernel, bias])
-    image = np.zeros((1, 16, 16, 3), np.uint8)
-    with pytest.raises(ValueError, match="layer 'conv2' has weights that are NaN or infinite"):
-        deconvnet.project(model, image, "conv2", 0)
+    image = np.full((1, 16, 16, 3), 200, np.uint8)
+    unit = deconvnet.Units(*np.zeros((5, 1), int))
+    for ask in (
+        lambda: deconvnet.project(model, image, "conv2", 0),
+        lambda: deconvnet.project_units(model, image, "conv2", unit),
+        lambda: deconvnet.strongest(model, image, ["conv1", "conv2"], k=1),
+    ):
+        with pytest.raises(ValueError, match="layer 'conv2' has weights that are NaN or infinite"):
+            ask()
     assert np.isfinite(deconvnet.project(model, image, "conv1", 0)).all()
+    kernel, bias = model.get_layer("conv1").get_weights()
+    model.get_layer("conv1").set_weights([np.full_like(kernel, np.nan), bias])
+    with pytest.raises(ValueError, match="NaN or infini"):  # also where the plan was made before
+        deconvnet.project_units(model, image, "conv1", unit, "gradient", signal=1.0)
 
 
 def test_plans_are_made_once_and_anew_for_another_activation():

@@ -311,6 +311,37 @@ def test_coverage_says_what_becomes_of_the_signal():
         deconvnet.project(model, np.ones((1, *SHAPE)), "f", 0, chain_rule=("swish",))
 
 
+class Augmented(keras.layers.Layer):
+    """A layer of the user's that holds augmentation, and says nothing of training."""
+
+    def __init__(self):
+        super().__init__()
+        self.flip = keras.layers.RandomFlip(seed=0)
+
+    def call(self, x):
+        return self.flip(x)
+
+
+class Piped(keras.layers.Layer):
+    def __init__(self):
+        super().__init__()
+        self.pipe = keras.Sequential([keras.layers.RandomFlip(seed=0), keras.layers.Dropout(0.5, seed=0)])
+
+    def call(self, x, training=None):
+        return self.pipe(x, training=training)
+
+
+@pytest.mark.parametrize("layer", [Augmented(), Piped()], ids=["Augmented", "Piped"])
+def test_what_a_layer_of_the_users_holds_is_at_inference_too(layer):
+    model = model_of(layer, keras.layers.Conv2D(3, 3, activation="relu", name="conv"))
+    images = RNG.random((64, *SHAPE)).astype(np.float32)
+    maps = model.predict(images, verbose=0)
+    best = deconvnet.strongest(model, images, "conv", k=5)
+    assert np.array_equal(best.image, np.argsort(-maps.max(axis=(1, 2)), axis=0, kind="stable")[:5].T)
+    one, again = (deconvnet.project(model, images[:3], "conv", 0, "gradient") for _ in range(2))
+    assert np.array_equal(one, again)
+
+
 @pytest.mark.parametrize(
     "random",
     [
@@ -342,7 +373,7 @@ def test_only_what_a_layer_depends_on_counts():
     beside = keras.layers.Conv2D(4, 3, padding="same", activation="gelu", name="beside")(first)
     second = keras.layers.Conv2D(4, 3, padding="same", activation="relu", name="second")(first)
     nested = keras.Sequential([keras.Input(second.shape[1:]), keras.layers.Conv2D(2, 1, activation="softmax", name="in")])
-    model = keras.Model(images, keras.layers.Concatenate(name="both")([beside, second, nested(first)]))
+    model = keras.Model(images, keras.layers.Concatenate(name="both")([beside, second, nested(inputs=first)]))
     alone = keras.Model(images, second)
     x = RNG.random((3, *SHAPE)).astype(np.float32)
     for rule in deconvnet.RULES:

@@ -270,6 +270,13 @@ def test_a_function_of_keras_that_is_no_part_of_a_model_is_refused(name, tmp_pat
         networks.load(rewritten(tmp_path / "own.keras", tmp_path / "other.keras", **changes))
 
 
+def test_the_reason_is_said_and_not_the_whole_description(tmp_path):
+    networks.classifier((16, 16, 1), 3, filters=(4,)).save(tmp_path / "own.keras")
+    changes = {"config": {b'"kernel_size": [3, 3]': b'"kernel_size": [3, 3], "of_tomorrow": 1'}}
+    with pytest.raises(ValueError, match=r"^[^\n]*cannot be loaded: [^\n]{0,300}of_tomorrow[^\n]*$"):
+        networks.load(rewritten(tmp_path / "own.keras", tmp_path / "newer.keras", **changes))
+
+
 def test_weights_that_are_no_numbers_are_refused(tmp_path):
     model = networks.classifier((16, 16, 1), 3, filters=(4,))
     model.get_layer("conv1").set_weights([np.full((3, 3, 1, 4), np.nan), np.zeros(4)])
@@ -290,7 +297,8 @@ ONE = {
 @pytest.mark.parametrize("ending", ONE)
 def test_one_sigmoid_or_logit_becomes_two_classes(ending, tmp_path):
     images = keras.Input((8, 8, 3))
-    x = keras.layers.Rescaling(1 / 255, name="softmax")(images)  # a name that loading gives a layer of its own
+    x = keras.layers.Rescaling(1 / 255, name="softmax")(images)  # names that loading gives layers of its own
+    x = keras.layers.Dropout(0.1, name="images")(x)
     x = keras.layers.Flatten()(keras.layers.Conv2D(4, 3, activation="relu", name="rescale")(x))
     model = keras.Model(images, ONE[ending](x))
     model.save(tmp_path / "one.keras")

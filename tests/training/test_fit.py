@@ -219,3 +219,19 @@ def test_a_model_of_bytes_is_trained_on_bytes(digits):
     histories = [training.fit(model, digits.take(200, 50), epochs=2, verbose=False) for model in models]
     np.testing.assert_allclose(*(history[["loss", "val_loss"]] for history in histories), rtol=1e-4)
     assert training.evaluate(models[0], digits).accuracy == training.evaluate(models[1], digits).accuracy
+
+
+def test_logits_and_labels_are_not_trained_as_probabilities(digits):
+    for output, said in ((None, "end it in a softmax"), ("sigmoid", "several labels")):
+        model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(10, output)])
+        with pytest.raises(ValueError, match=said):
+            training.fit(model, digits, epochs=1)
+        with pytest.raises(ValueError, match=said):
+            training.evaluate(model, digits)
+
+
+def test_a_model_of_any_size_is_trained(digits):
+    images = keras.Input((None, None, 1))
+    maps = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(4, 3, activation="relu")(images))
+    model = keras.Model(images, keras.layers.Dense(10, activation="softmax")(maps))
+    assert len(training.fit(model, digits.take(100, 50), epochs=1, verbose=False)) == 1
