@@ -102,6 +102,8 @@ def _run_all(everything, paths, parameters, profile, out, fresh, timeout):
             print(f"{label}: kept, finished earlier with the same parameters (--fresh runs it again)", flush=True)
             continue
         rerun = True  # later notebooks read what this one writes
+        if fresh:
+            record.over(state.parent)
         state.unlink(missing_ok=True)
         entry["status"] = "running"
         pages.index(out, profile, runs)

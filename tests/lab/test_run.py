@@ -52,7 +52,10 @@ def test_runs_the_series_under_a_profile(folder, capfd):
 
 def test_the_index_still_shows_what_another_run_left(folder):
     series(folder)
+    backup = folder.parent / "out/02_two/backup"
+    backup.mkdir()
     series(folder, "02", fresh=True)
+    assert not backup.exists(), "its trainings would go on, and not be fresh"
     index = (folder.parent / "out/index.html").read_text()
     assert "01_one: of an earlier run" in index and "02_two: done" in index and 'href="01_one.html"' in index
 
