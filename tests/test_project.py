@@ -2,6 +2,7 @@
 
 import ast
 import importlib.metadata
+import json
 import os
 import re
 import subprocess
@@ -90,3 +91,28 @@ def test_conda_installs_the_same():
     assert pip == {"pip": ["-c requirements.txt", "-e .[dev,cpu]"]}
     (python,) = [package for package in packages if package.startswith("python=")]
     assert SpecifierSet(PROJECT["requires-python"]).contains(python.removeprefix("python="))
+
+
+def test_the_hello_of_the_readme_runs_as_it_is_printed(tmp_path, monkeypatch):
+    code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)[1]
+    assert len([line for line in code.splitlines() if line]) <= 7
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "README.md", "exec"), {})
+    assert (tmp_path / "gallery.png").stat().st_size > 10_000
+
+
+def texts():
+    """(folder, Markdown) of each page and notebook that a reader follows links from."""
+    for path in [*ROOT.glob("*.md"), *ROOT.glob("reports/**/*.md"), *ROOT.glob("notebooks/*.md")]:
+        yield pytest.param(path.parent, path.read_text(encoding="utf-8"), id=path.name)
+    for path in sorted(ROOT.glob("notebooks/*.ipynb")):
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        told = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+        yield pytest.param(path.parent, told, id=path.stem)
+
+
+@pytest.mark.parametrize(("folder", "text"), list(texts()))
+def test_links_lead_somewhere(folder, text):
+    links = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'(?:src|href)="([^"]+)"', text)
+    for link in links:
+        assert re.match(r"https?://|#", link) or (folder / link.partition("#")[0]).exists(), link
