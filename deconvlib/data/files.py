@@ -12,12 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
+from deconvlib.data.names import called, division, holds_guesses
+
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
-CALLED = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
-PARTS = {f"{name}{end}": part for part, names in CALLED.items() for name in names for end in ("", "_set")}
 # what the columns of a table of labels may be called
 FILE = ("filename", "file_name", "file", "filepath", "file_path", "path", "image", "image_name", "image_id", "id")
 LABEL = ("label", "class", "class_name", "target", "category")
+PART = ("split", "subset", "partition", "set", "data_set", "dataset")
 LARGEST = 2**28  # bytes of an image's file: in an archive a few kilobytes may claim any number
 
 
@@ -32,7 +33,8 @@ class Folder:
         shown = [name for name in listed if not any(part.startswith((".", "__MACOSX")) for part in name.split("/"))]
         # {name relative to `below`: name relative to `path`}; the name of a folder ends in /
         self.names = {name: listed[name] for name in sorted(shown)}
-        self.every, self.used = self.names, set()  # all of the root, and what of it was used; of every folder inside as well
+        # all of the root, what of it was used, and what is to be said; of every folder inside as well
+        self.every, self.used, self.notes = self.names, set(), []
 
     def __str__(self):
         return str(self.path / self.below)
@@ -41,8 +43,9 @@ class Folder:
         return [name for name in self.names if name.lower().endswith(SUFFIXES)]
 
     def tables(self):
-        """The tables of labels that lie beside the images or their folders."""
-        return [self.table] if self.table else [name for name in self.names if re.fullmatch(r"[^/]+\.csv", name, re.I)]
+        """The tables that may hold labels, beside the images or their folders; not those with somebody's answers."""
+        found = [name for name in self.names if re.fullmatch(r"[^/]+\.csv", name, re.I)]
+        return [self.table] if self.table else [name for name in found if not holds_guesses(name)]
 
     def unwrapped(self):
         """This folder, or the one in it that it only wraps."""
@@ -52,16 +55,27 @@ class Folder:
         return self
 
     def parts(self):
-        """{"train", "val" or "test": folder} of a folder that is divided; {} where it is not."""
+        """{"train", "val" or "test": Folder} of a folder that is divided, into folders or archives; {} where it is not."""
+        archives = {name for name in self.names if re.fullmatch(r"[^/]+\.zip", name, re.I)} if self.path.is_dir() else set()
         found = {}
-        for head in sorted(self._heads()):
-            part = PARTS.get(head.lower())
-            if part in found:
-                raise ValueError(f"{self} holds both {found[part].head!r} and {head!r}; keep one of them")
-            if part:
-                found[part] = self._inside(head, part).unwrapped()
-                found[part].head = head
-        return found if len(found) > 1 else {}
+        for part, head in division(self._heads() | archives, self).items():
+            found[part] = self._archive(head, part) if head in archives else self._inside(head, part).unwrapped()
+            found[part].head = head
+        return found
+
+    def parts_of_table(self):
+        """As `parts`, where the table of labels has a column that divides the images, or each part has a table."""
+        told = _told(self)
+        found = {part for _, part in told.values()} - {"rest", None}
+        if "train" not in found or len(found) < 2:
+            return {}
+        self.notes.append("divided by the table of labels")
+        return {part: self._only([name for name, (_, of) in told.items() if of == part], part) for part in found}
+
+    def _only(self, images, head):
+        inner = copy.copy(self)
+        inner.names, inner.head = {name: self.names[name] for name in (*images, *self.tables())}, head
+        return inner
 
     def _heads(self):
         return {name.partition("/")[0] for name in self.names if "/" in name}
@@ -71,11 +85,24 @@ class Folder:
         inner = copy.copy(self)  # with the same listing: an archive's 50,000 names are read once
         inner.below += start
         inner.names = {name[len(start) :]: raw for name, raw in self.names.items() if name.startswith(start) and name != start}
-        if not inner.tables():  # train.csv may lie beside train/, and labels.csv beside images/
-            named = {table: PARTS.get(table[:-4].lower()) for table in self.tables()}
-            own = [table for table, of in named.items() if of == part] or [table for table, of in named.items() if not of]
-            inner.names |= {table: self.names[table] for table in own}
+        inner.names |= {table: self.names[table] for table in self._tables_for(inner, part)}
         return inner
+
+    def _archive(self, head, part):
+        inner = Folder(self.path / self.names[head]).unwrapped()
+        tables = self._tables_for(inner, part)
+        inner.names |= {table: self.path / self.names[table] for table in tables}  # a path is opened outside of the archive
+        self.used.update(self.names[name] for name in (head, *tables))
+        return inner
+
+    def _tables_for(self, inner, part):
+        """The tables that are meant for the part: train.csv may lie beside train/, and labels.csv beside images/."""
+        named = {} if inner.tables() else {table: called(table)[0] for table in self.tables()}
+        own = [table for table, of in named.items() if part is None or of == part]
+        return own or [table for table, of in named.items() if of is None]
+
+    def use(self, names):
+        self.used.update(self.names[name] for name in names)
 
     @contextlib.contextmanager
     def reader(self):
@@ -84,17 +111,31 @@ class Folder:
 
             def opened(name):
                 raw = self.names[name]
-                size = archive.getinfo(raw).file_size if archive else (self.path / raw).stat().st_size
-                if size > LARGEST:
-                    raise ValueError(f"its {size / 1e6:,.0f} MB are more than the {LARGEST / 1e6:,.0f} that are read")
-                return archive.open(raw) if archive else (self.path / raw).open("rb")
+                if not archive or isinstance(raw, Path):
+                    return _opened(self.path / raw)
+                _check_size(archive.getinfo(raw).file_size)
+                return archive.open(raw)
 
             yield opened
 
     def fingerprint(self, files):
         """A text that changes with the files' names, sizes and times."""
-        stats = [(self.path / self.names[name]).stat() for name in files] if self.path.is_dir() else [self.path.stat()]
+        paths = [self.path / self.names[name] for name in files] if self.path.is_dir() else [self.path]
+        stats = [path.stat() for path in paths if path.exists()]  # a link to nothing is refused by its name, when it is read
         return "\n".join([str(self.path.resolve()), self.below, *files, *(f"{s.st_size} {s.st_mtime_ns}" for s in stats)])
+
+
+def _opened(path):
+    size = path.stat().st_size
+    if not path.is_file():  # a pipe would never end
+        raise ValueError("it is not a regular file")
+    _check_size(size)
+    return path.open("rb")
+
+
+def _check_size(size):
+    if size > LARGEST:
+        raise ValueError(f"its {size / 1e6:,.0f} MB are more than the {LARGEST / 1e6:,.0f} that are read")
 
 
 def _in_folder(path):
@@ -116,7 +157,7 @@ def _in_folder(path):
 
 
 def _in_archive(path):
-    if not zipfile.is_zipfile(path):
+    if not path.is_file() or not zipfile.is_zipfile(path):
         kinds = "a folder, a .zip, an .npz or a .csv of labels"
         raise ValueError(f"{path} is not {kinds} (or it is cut short); images go in a folder a class")
     with zipfile.ZipFile(path) as archive:  # some tools write .\\cat\\1.png, or ./cat/1.png
@@ -125,15 +166,18 @@ def _in_archive(path):
 
 def parts(path):
     """({part: Folder}, [Folders that hold them]); parts are "train", "val" and "test", or "whole" if it is not divided."""
-    archives = {PARTS[file.stem.lower()]: file for file in path.glob("*.[zZ][iI][pP]") if file.stem.lower() in PARTS}
-    if "train" in archives:
-        found = {part: Folder(file).unwrapped() for part, file in archives.items()}
-        return found, list(found.values())
     whole = Folder(path)
-    if whole.table:
-        return {"whole": whole}, [whole]
-    whole = whole.unwrapped()
-    return whole.parts() or {"whole": whole}, [whole]
+    found = {} if whole.table else whole.parts()
+    if not whole.table and not found:
+        whole = whole.unwrapped()
+        found = whole.parts()
+    found = found or whole.parts_of_table() or {"whole": whole}
+    return found, [whole, *(folder for folder in found.values() if folder.path != whole.path)]
+
+
+def notes(wholes):
+    """What else is to be said of these folders, each once."""
+    return dict.fromkeys(note for whole in wholes for note in whole.notes)
 
 
 def left_out(wholes):
@@ -141,7 +185,7 @@ def left_out(wholes):
     kinds, passed = Counter(), [told for whole in wholes for told in whole.passed]
     for whole in wholes:
         rest = [name for name, raw in whole.names.items() if not name.endswith("/") and raw not in whole.used]
-        kinds.update(_kind(whole.path.name if len(wholes) > 1 else name.rpartition("/")[0], name) for name in rest)
+        kinds.update(_kind(name.rpartition("/")[0] if whole is wholes[0] else whole.path.name, name) for name in rest)
     count, shown = kinds.total(), kinds.most_common(6)
     more = count - sum(number for _, number in shown)
     named = [f"{number:,} {kind}" for kind, number in shown] + ([f"{more:,} others"] if more else [])
@@ -158,43 +202,63 @@ def _kind(place, name):
 
 
 def labelled(folder):
-    """(files, labels, class names): of class folders; where there are fewer than two, of the table of labels, if there is one.
+    """(files, labels, class names): of class folders, or of the table of labels, if there is one that says otherwise.
 
     A label is the number of its name in alphabetical order; in a table whose names are numbers, in their order. Where
     nothing tells the classes: (all images, None, ()). Raises ValueError for a table that cannot be read.
     """
     told = {name: name.partition("/")[0] for name in folder.images() if "/" in name}
-    table = _told(folder) if folder.table or len(set(told.values())) < 2 else {}
-    told = table or told
-    files = list(told) or folder.images()
-    folder.used.update(folder.names[name] for name in files)
+    table = {name: label for name, (label, _) in _told(folder).items()}
+    if table and (folder.table or any(label != told.get(name) for name, label in table.items())):
+        if len(set(told.values())) > 1 and not folder.table:
+            _note(folder, "the classes are those of the table, not the folders")
+        told = table
     if not told:
-        return files, None, ()
-    numbers = table and all(name.isdecimal() for name in table.values())
-    names = sorted(set(told.values()), key=int if numbers else None)
+        return folder.images(), None, ()
+    names = sorted(set(told.values()), key=int if told is table and all(map(str.isdecimal, told.values())) else None)
+    for part, others in map(called, () if told is table or len(names) < 2 else names):
+        if part not in (None, "rest") and not others:
+            _note(folder, f"{part!r} is a class here: no {'test or val' if part == 'train' else 'train'} lies beside it")
     label = {name: number for number, name in enumerate(names)}
-    return files, np.array([label[name] for name in told.values()]), tuple(names)
+    return list(told), np.array([label[name] for name in told.values()]), tuple(names)
+
+
+def _note(folder, text):
+    if text not in folder.notes:
+        folder.notes.append(text)
 
 
 def _told(folder):
-    """{image: class name} by the folder's table of labels; {} where none has such columns."""
-    tables = {table: rows for table in folder.tables() if (rows := _rows(folder, table))}
-    if len(tables) > 1:
-        raise ValueError(f"{folder} holds several tables of labels, {', '.join(tables)}: give the path of one")
-    told = {}
-    for table, rows in tables.items():
-        own = folder.below + table in folder.every or table[:-4].lower() in PARTS  # else it may mean files of other parts
-        known = [folder.below + name for name in folder.images()] if own else folder.every
-        count = Counter(end for name in known if name.lower().endswith(SUFFIXES) for end in _ends(name))
-        for name in folder.images():
+    """{image: (class name, part or None)} by the folder's table of labels; {} where none has such columns."""
+    found, strange, images = {}, "", folder.images()
+    for table in folder.tables():
+        rows = _rows(folder, table)
+        own = folder.below + table in folder.every or called(table)[0]  # else it may mean files of other parts
+        known = [folder.below + name for name in images] if own else folder.every
+        count = Counter(end for name in known if rows and name.lower().endswith(SUFFIXES) for end in _ends(name))
+        told = {}
+        for name in images if rows else ():
             end = next((end for end in _ends(folder.below + name) if end in rows), None)
             if end and count[end] > 1:
-                raise ValueError(f"{folder}: {table} names {end}, and there are {count[end]} of it; give their folders too")
+                raise ValueError(
+                    f"{folder}: {table} names {end}, and there are {count[end]} of it; give their folders too, or remove it"
+                )
             if end:
                 told[name] = rows[end]
-        if folder.images() and not told:
-            raise ValueError(f"{folder}: {table} names none of its images; it names {next(iter(rows))!r}")
-        folder.used.add(folder.names[table])
+        if told:
+            found[table] = told
+        elif rows and own:
+            strange = f"{folder}: {table} names none of its images; it names {next(iter(rows))!r}"
+    parts = [called(table)[0] for table in found]
+    if len(found) > 1 and (None in parts or len(set(parts)) < len(parts)):
+        raise ValueError(f"{folder} holds several tables of labels, {', '.join(found)}: give the path of one")
+    heads = {name.partition("/")[0] for name in images if "/" in name}
+    if strange and images and not found and (folder.table or len(heads) < 2):
+        raise ValueError(strange)
+    folder.use(found)
+    told = {name: row for rows in found.values() for name, row in rows.items()}
+    if len(told) < sum(map(len, found.values())):
+        raise ValueError(f"{folder}: some images stand in two of {', '.join(found)}; keep one row of each image")
     return told
 
 
@@ -207,25 +271,29 @@ def _ends(name):
 
 
 def _rows(folder, table):
-    """{file as the table calls it: class name}; {} where its columns tell neither."""
+    """{file as the table calls it: (class name, part or None)}; {} where its columns tell neither."""
     try:
         with folder.reader() as opened, opened(table) as file:
             lines = io.StringIO(file.read().decode("utf-8-sig"), newline="")
         delimiter = max(",;\t", key=lines.readline().count)
         lines.seek(0)
         rows = csv.DictReader(lines, delimiter=delimiter)
-        called = {re.sub(r"\W+", "_", column.strip().lower()): column for column in rows.fieldnames or () if column}
-        file, label = (next((called[name] for name in names if name in called), None) for names in (FILE, LABEL))
+        named = {re.sub(r"\W+", "_", column.strip().lower()): column for column in rows.fieldnames or () if column}
+        file, label, part = (next((named[name] for name in names if name in named), None) for names in (FILE, LABEL, PART))
         if folder.table and not (file and label):
-            raise ValueError(f"its columns are {', '.join(called)}; call one filename, one label")
+            raise ValueError(f"its columns are {', '.join(named)}; call one filename, one label")
         told = {}
         for row in rows if file and label else ():
             name, value = ((row[column] or "").strip() for column in (file, label))
             name = name.replace("\\", "/").removeprefix("./")
-            if name and value and told.setdefault(name, value) != value:
-                raise ValueError(f"it gives {name} two labels, {told[name]!r} and {value!r}")
+            if not (name and value):
+                continue
+            new = value, called((row[part] or "") if part else table)[0]
+            for what, *two in zip(("labels", "parts"), told.setdefault(name, new), new, strict=True):
+                if two[0] != two[1]:
+                    raise ValueError(f"it gives {name} two {what}, {two[0]!r} and {two[1]!r}")
         return told
-    except (ValueError, csv.Error) as error:  # of another encoding as well
+    except (OSError, ValueError, csv.Error) as error:  # of another encoding as well
         raise ValueError(f"{folder}: {table} is no table of labels: {error}") from error
 
 

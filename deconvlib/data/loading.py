@@ -122,7 +122,8 @@ def sample(
         parts, _ = files.parts(path)
         folder = next(parts[part] for part in ("test", "val", "train", "whole") if part in parts)
         images, labels, class_names = files.labelled(folder)
-        _say(path.absolute().name, _test_part(parts), files.left_out([folder]))
+        folder.use(images)
+        _say(path.absolute().name, *files.notes([folder]), *_test_part(parts, folder), files.left_out([folder]))
     if not len(images):
         raise ValueError(f"{name} holds no images ({', '.join(files.SUFFIXES)})")
     chosen = np.sort(np.random.default_rng(seed).permutation(len(images))[:count])
@@ -276,28 +277,35 @@ def _read(name, path, size, seed):
     parts, wholes = files.parts(path)
     if not {"whole", "train"} & parts.keys():
         raise ValueError(f"{path} holds {' and '.join(sorted(parts))}, but no part to train on; call its folder train")
-    test = parts.get("test", parts.get("val"))
-    chosen = [parts.get("whole") or parts["train"], *([test] if test else [])]
-    listed = [files.labelled(folder) for folder in chosen]
-    for folder, (_, _, names) in zip(chosen, listed, strict=True):
-        files.check_classes(folder, names)
-    (inside, labels, names), (_, labels_test, names_test) = listed[0], listed[-1]
-    if names != names_test:
-        differ = ", ".join(map(repr, sorted(set(names) ^ set(names_test))))
-        raise ValueError(f"the training and test parts of {path} have different classes: only one of them has {differ}")
-    found = [(folder, within) for folder, (within, _, _) in zip(chosen, listed, strict=True)]
-    _say(name, _test_part(parts), files.left_out(wholes))
+    train, said = parts.get("whole") or parts["train"], []
+    inside, labels, names = files.labelled(train)
+    train.use(inside)
+    files.check_classes(train, names)
+    found = [(train, inside)]
+    for test in (parts[part] for part in ("test", "val") if part in parts):
+        within, labels_test, names_test = files.labelled(test)
+        if len(names_test) < 2 and set(names_test).isdisjoint(names):
+            said.append(f"{test.head!r} has no labels")
+            continue
+        test.use(within)
+        files.check_classes(test, names_test)
+        if names != names_test:
+            differ = ", ".join(map(repr, sorted(set(names) ^ set(names_test))))
+            raise ValueError(f"the training and test parts of {path} have different classes: only one of them has {differ}")
+        found.append((test, within))
+        said += _test_part(parts, test)
+        break
+    _say(name, *files.notes(wholes), *said, files.left_out(wholes))
     images, depth = decoding.decode(found, size)
     _say(name, depth)
-    if not test:
+    if len(found) == 1:
         return _split(name, images, labels, names, seed)
     return Dataset(name, images[: len(inside)], labels, images[len(inside) :], labels_test, names)
 
 
-def _test_part(parts):
+def _test_part(parts, test):
     """That a part called otherwise tests, or another than the one for validation."""
-    test = parts.get("test", parts.get("val"))
-    return f"{test.head!r} is the test part" if "val" in parts else ""
+    return [f"{test.head!r} is the test part"] if "val" in parts else []
 
 
 def _say(name, *lines):
