@@ -63,24 +63,28 @@ def _store(cache, images, said):
             part.unlink(missing_ok=True)
 
 
-def stack(parts, size, resampling=Image.Resampling.LANCZOS):
+def stack(parts, size, resampling=Image.Resampling.LANCZOS, collection=()):
     """(uint8 images (n, height, width, channels), what is said of their depth, or "") of `parts`: [(Folder, names of files)].
 
     Headers are read first: images of several sizes, and what is no image, are refused before any is decoded. Then one after
     the other is decoded and resized to `size`, (height, width), so that little more is held in memory than what comes back.
-    One channel if all files are grey, else 3. Raises ValueError for these, and for what cannot be decoded, by its name.
+    One channel if all files are grey, else 3. Values of more than 8 bits are read with the depth of all images of
+    `collection`, listed as `parts`, or else of these. Raises ValueError for these, and for what cannot be decoded, by its name.
     """
     # more threads would not be faster, but hold more photographs
     with contextlib.ExitStack() as stacked, ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 2)) as pool:
-        images = []
-        for folder, files in parts:
-            opened = stacked.enter_context(folder.reader())
-            images += [_File(folder, name, opened) for name in files]
+
+        def listed(parts):
+            opened = [(folder, files, stacked.enter_context(folder.reader())) for folder, files in parts]
+            return [_File(folder, name, reader) for folder, files, reader in opened for name in files]
+
+        images = listed(parts)
         what = parts[0][0].path.name
         headers = list(progress.steps(pool.map(_File.header, images), f"reading the headers of {what}", "image", len(images)))
         shape = (len(images), *(size or _common_size(images, headers)), 1 if all(header.grey for header in headers) else 3)
         _check_memory(parts[0][0], shape)
-        shift, said = _shift(images, headers, pool, resampling)
+        every = listed(collection) if any(header.deep for header in headers) else []
+        shift, said = _shift(every or images, pool.map(_File.header, every) if every else headers, pool, resampling)
         out = np.empty(shape, np.uint8)
 
         def fill(number):

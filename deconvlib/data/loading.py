@@ -1,6 +1,5 @@
 """Names, folders and archives -> Dataset, Sample, Scenes."""
 
-import numbers
 import os
 import zipfile
 from dataclasses import replace
@@ -55,20 +54,25 @@ def load(
     Raises ValueError for an unknown name, a folder without two classes, images of several sizes, a corrupt image (named);
     FileNotFoundError if there is neither a file nor a download.
     """
-    allowed.refuse("name", str(name), allowed.NAME)
     allowed.check(seed=seed)
     size = _size(image_size)
-    dataset = _find(name, data_dir, size, seed)
+    dataset = _find(_named(name), data_dir, size, seed)
     return dataset if size in (None, dataset.image_shape[:2]) else _resized(dataset, size)
+
+
+def _named(name):
+    """`name` as text, or as the Path that is there, even if a data set has its name too. Raises ValueError for no text."""
+    allowed.refuse("name", str(name), allowed.NAME)
+    return name if isinstance(name, Path) and name.expanduser().exists() else str(name)
 
 
 def _size(image_size):
     """(height, width), or None for None. Raises ValueError for anything but a side or a pair."""
-    size = (image_size, image_size) if isinstance(image_size, numbers.Integral) else image_size
+    size = (image_size, image_size) if checks.is_whole(image_size) else image_size
     if size is None:
         return None
     pair = isinstance(size, (tuple, list)) and len(size) == 2
-    if not pair or not all(isinstance(side, numbers.Integral) and side > 0 for side in size):
+    if not pair or not all(checks.is_whole(side) and side > 0 for side in size):
         raise ValueError(f"image_size must be a side or (height, width) in whole pixels, not {image_size!r}")
     return int(size[0]), int(size[1])
 
@@ -107,13 +111,14 @@ def sample(
     channels say.
     Raises ValueError for a collection without images, a corrupt image (named), and as `load`.
     """
-    allowed.refuse("name", str(name), allowed.NAME)
+    name = _named(name)
     allowed.check(seed=seed)
-    height, width, channels = image_shape
-    path, folder = Path(name).expanduser(), None
-    if count < 1 or channels not in (1, 3):
-        raise ValueError(f"{count} images of {channels} channels asked; ask for 1 or more, of 1 or 3 channels")
-    if str(name) in NAMES or not path.exists():
+    checks.positive("count", count)
+    whole = isinstance(image_shape, tuple | list) and all(checks.is_whole(side) and side > 0 for side in image_shape)
+    if not whole or len(image_shape) != 3 or image_shape[2] not in (1, 3):
+        raise ValueError(f"image_shape must be (height, width, 1 or 3), in whole pixels, not {image_shape!r}")
+    (height, width, channels), path, folder = image_shape, Path(name).expanduser(), None
+    if name in NAMES or not path.exists():
         dataset = load(name, data_dir=data_dir, seed=seed)
         images, labels, class_names = dataset.x_test, dataset.y_test, dataset.class_names
     elif path.suffix in (".npy", ".npz"):
@@ -129,7 +134,10 @@ def sample(
     chosen = np.sort(np.random.default_rng(seed).permutation(len(images))[:count])
     source = tuple(images[i] if folder else str(i) for i in chosen)
     if folder:
-        images, depth = decoding.stack([(folder, source)], (height, width))
+        read = [parts[part] for part in ("train", "test", "val") if part in parts][:2] or [folder]
+        images, depth = decoding.stack(
+            [(folder, source)], (height, width), collection=[(part, files.labelled(part)[0]) for part in read]
+        )
         _say(path.absolute().name, depth)
     else:
         images = images[chosen]
@@ -144,6 +152,8 @@ def sample(
 def _held(path):
     """({name: array} for the names in ARRAYS, names of all arrays) of an .npz; the one array of an .npy is x."""
     try:
+        if not path.is_file():  # a pipe would never end
+            raise ValueError("it is not a regular file")
         held = np.load(path, allow_pickle=False)
         held = {"x": held} if isinstance(held, np.ndarray) else held
         return {key: held[key] for key in ARRAYS if key in held}, ", ".join(held)
@@ -158,16 +168,22 @@ def _arrays(path):
     images, labels = held.get(f"x{suffix}"), held.get(f"y{suffix}")
     if images is None:
         raise ValueError(f"{path} must hold images as x, or x_test; it holds {names}")
+    images = _images(path, images)
+    if labels is None or not len(images):
+        return images, None, ()
+    whole = _from_arrays(path.stem, images, labels, images, labels, held.get("class_names"))
+    return images, whole.y_test, whole.class_names
+
+
+def _images(place, images):
+    """The array as uint8 (n, height, width, 1 or 3)."""
     images = images[..., None] if images.ndim == 3 else images
     if np.issubdtype(images.dtype, np.floating) and images.size and images.min() >= 0 and images.max() <= 1:
         images = np.round(images * 255).astype(np.uint8)
     if images.ndim != 4 or images.shape[-1] not in (1, 3) or images.dtype != np.uint8:
         form = f"{images.dtype} of shape {images.shape}"
-        raise ValueError(f"{path}: images must be uint8, or floats in [0, 1], (n, height, width, 1 or 3), not {form}")
-    if labels is None or not len(images):
-        return images, None, ()
-    whole = _from_arrays(path.stem, images, labels, images, labels, held.get("class_names"))
-    return images, whole.y_test, whole.class_names
+        raise ValueError(f"{place}: images must be uint8, or floats in [0, 1], (n, height, width, 1 or 3), not {form}")
+    return images
 
 
 def load_scenes(path: str | Path, image_size: int | tuple[int, int] | None = None, seed: int = 0) -> Scenes:
@@ -258,7 +274,7 @@ def _download(name, folder):
 
 
 def _from_arrays(name, x_train, y_train, x_test, y_test, class_names):
-    x_train, x_test = (images[..., None] if images.ndim == 3 else images for images in (x_train, x_test))
+    x_train, x_test = (_images(name, images) for images in (x_train, x_test))
     y_train, y_test = (labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels for labels in (y_train, y_test))
     if class_names is None:
         known = [int(labels.max(initial=0)) for labels in (y_train, y_test) if np.issubdtype(labels.dtype, np.integer)]
@@ -315,7 +331,7 @@ def _say(name, *lines):
 
 
 def _read_npz(name, path, seed):
-    if not zipfile.is_zipfile(path):
+    if not path.is_file() or not zipfile.is_zipfile(path):
         raise ValueError(f"{path} is not an .npz file (or it is cut short); make one with numpy.savez")
     arrays, held = _held(path)
     class_names = arrays.get("class_names", DOWNLOADS.get(name))

@@ -147,6 +147,26 @@ def test_both_parts_are_read_with_the_same_depth_and_the_cache_says_so_again(tmp
         assert capsys.readouterr().out == said
 
 
+@pytest.mark.parametrize("divided", [False, True])
+def test_a_sample_is_read_with_the_depth_of_the_whole_collection(tmp_path, capsys, divided):
+    folder = deep_folder(tmp_path / "deep" / ("train" if divided else ""), 800)
+    write_png(folder / "cat/bright.png", np.full((6, 8), 4000, np.uint16))
+    if divided:
+        deep_folder(tmp_path / "deep/test", 800)
+    count = 9 if divided else 5
+    for seed in range(4):
+        got = data.sample(tmp_path / "deep", (6, 8, 1), 1, seed=seed)
+        assert (
+            got.images.max()
+            == {"cat/bright.png": 4000, "cat": 800, "dog": 400}[
+                got.source[0] if "bright" in got.source[0] else got.source[0][:3]
+            ]
+            // 16
+        )
+        said = f"deep: {count} images of 16 bits hold values to 4000: read as 12 bits\n"
+        assert capsys.readouterr().out == said
+
+
 def test_floats_are_read_from_0_to_1(tmp_path):
     values = np.linspace(0, 1, 12, dtype=np.float32).reshape(3, 4)
     Image.fromarray(values).save(tmp_path / "a.tif")

@@ -1,5 +1,6 @@
 """Folders and archives: what is read from them, what the cache keeps, and what is refused."""
 
+import os
 import zipfile
 
 import numpy as np
@@ -159,3 +160,27 @@ def test_refuses_damaged_and_foreign_files(tmp_path, write_images, zipped):
         (tmp_path / name).write_bytes(stored[:100])
         with pytest.raises(ValueError, match="cut short"):
             data.load("cifar10" if "cifar10" in name else tmp_path / name, data_dir=tmp_path)
+
+
+def test_what_is_no_regular_file_is_refused_by_its_name(tmp_path, write_images):
+    folder = write_images(tmp_path / "pets")
+    (folder / "cat/gone.png").symlink_to("nowhere.png")
+    for read in (data.load, lambda path: data.sample(path, (8, 6, 3), 99)):
+        with pytest.raises(ValueError, match=r"cat/gone.png is not a readable image \(.*No such file"):
+            read(folder)
+    (folder / "cat/gone.png").unlink()
+    os.mkfifo(folder / "cat/pipe.png")
+    for read in (data.load, lambda path: data.sample(path, (8, 6, 3), 99)):
+        with pytest.raises(ValueError, match=r"cat/pipe.png is not a readable image \(it is not a regular file"):
+            read(folder)
+    for name in ("pipe.zip", "pipe.npz", "pipe.npy"):
+        os.mkfifo(tmp_path / name)
+        for read in (data.load, lambda path: data.sample(path, (8, 6, 3), 99)):
+            with pytest.raises(ValueError, match=f"{name} (cannot be read: it )?is not"):
+                read(tmp_path / name)
+    with pytest.raises(ValueError, match=r"pipe.zip is not"):
+        data.load_scenes(tmp_path / "pipe.zip")
+    (folder / "cat/pipe.png").unlink()
+    (folder / "labels.csv").symlink_to("nowhere.csv")
+    with pytest.raises(ValueError, match=r"labels.csv is no table of labels: .*No such file"):
+        data.load(folder)

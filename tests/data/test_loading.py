@@ -5,6 +5,7 @@ import subprocess
 import sys
 import types
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -96,10 +97,42 @@ def test_resized_shapes_keep_their_masks():
     assert data.load("digits", image_size=16).image_shape == (16, 16, 1)
 
 
-@pytest.mark.parametrize("image_size", [0, (8, -8), (8, 8, 3), 8.0, "8"])
+@pytest.mark.parametrize("image_size", [0, True, (8, -8), (8, True), (8,), (8, 8, 3), 8.0, "8", "88"])
 def test_refuses_an_image_size_that_is_none(image_size):
     with pytest.raises(ValueError, match="image_size must be a side or"):
         data.load("digits", image_size=image_size)
+
+
+@pytest.mark.parametrize("shape", [8, (8, 8), (8, 8, 2), (8, 0, 3), (8, 8.0, 3), "883", None])
+def test_refuses_an_image_shape_that_is_none(shape):
+    with pytest.raises(ValueError, match=r"image_shape must be \(height, width, 1 or 3\), in whole pixels, not"):
+        data.sample("digits", shape, 3)
+
+
+def test_a_path_may_be_a_name_and_a_folder_that_is_there_is_read(tmp_path, monkeypatch, write_images):
+    monkeypatch.chdir(tmp_path)
+    assert data.load(Path("digits")).class_names == data.loading.DIGITS
+    assert data.sample(Path("digits"), (8, 8, 1), 3).class_names == data.loading.DIGITS
+    write_images(tmp_path / "digits")
+    for place, names in (("digits", data.loading.DIGITS), (Path("digits"), ("cat", "dog"))):
+        assert data.load(place).class_names == data.sample(place, (8, 6, 1), 3).class_names == names
+
+
+@pytest.mark.parametrize("shape", [(10, 3, 8, 8), (10, 8, 8, 2), (10, 64)])
+def test_refuses_arrays_that_are_no_images(tmp_path, shape):
+    x, y = np.zeros(shape, np.uint8), np.arange(10) % 2
+    np.savez(tmp_path / "own.npz", x=x, y=y)
+    np.savez(tmp_path / "parts.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    for name in ("own.npz", "parts.npz"):
+        for read in (data.load, lambda path: data.sample(path, (8, 8, 3), 3)):
+            with pytest.raises(ValueError, match=r"\(n, height, width, 1 or 3\), not uint8 of shape \(10, "):
+                read(tmp_path / name)
+
+
+def test_arrays_of_floats_are_read_as_by_a_sample(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (10, 4, 4, 3), np.uint8)
+    np.savez(tmp_path / "own.npz", x_train=pixels / 255, y_train=np.arange(10) % 2, x_test=pixels, y_test=np.arange(10) % 2)
+    np.testing.assert_array_equal(data.load(tmp_path / "own.npz").x_train, pixels)
 
 
 def test_refuses_too_few_images_to_split(tmp_path, write_images):
