@@ -31,7 +31,14 @@ class Header(NamedTuple):
     size: tuple[int, int]  # (height, width), upright
     grey: bool
     deep: bool  # more than 8 bits a value
+    turned: bool  # by its EXIF data
     stated: int  # bits that carry information, by a PNG's sBIT; 0 where it does not say
+
+
+def headers(folder, files):
+    """The Header of each of the files."""
+    with folder.reader() as opened:
+        return [_File(folder, name, opened).header() for name in files]
 
 
 def decode(parts, size):
@@ -143,10 +150,12 @@ class _File:
             file.seek(0)
             image = _open(file)
             size, deep = image.size[::-1], image.mode.startswith("I") or _rawmode(image) in LOWER
-            # Pillow turns a TIFF itself; a PNG says it before its pixels, or would have to be decoded for it
-            if image.format != "TIFF" and (image.format != "PNG" or "exif" in image.info) and _orientation(image) > 4:
+            # a PNG says it before its pixels, or would have to be decoded for it
+            orientation = _orientation(image) if image.format != "PNG" or "exif" in image.info else 1
+            if image.format != "TIFF" and orientation > 4:  # Pillow turns a TIFF itself
                 size = size[::-1]
-            return Header(size, image.mode in GREY or image.mode.startswith("I"), deep, _significant_bits(start))
+            grey = image.mode in GREY or image.mode.startswith("I")
+            return Header(size, grey, deep, orientation != 1, _significant_bits(start))
 
     def top(self):
         """The largest value of an image of more than 8 bits."""

@@ -1,7 +1,6 @@
 """Names, folders and archives -> Dataset, Sample, Scenes."""
 
 import os
-import zipfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,8 +8,9 @@ import numpy as np
 from PIL import Image
 
 from deconvlib import allowed, checks
-from deconvlib.data import decoding, files, shapes
+from deconvlib.data import arrays, decoding, files, shapes
 from deconvlib.data.dataset import Dataset, Sample, Scenes
+from deconvlib.data.names import called, division
 
 DIGITS = tuple("0123456789")
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -26,8 +26,6 @@ CIFAR100 = tuple(
 )
 DOWNLOADS = {"cifar10": CIFAR10, "cifar100": CIFAR100, "mnist": DIGITS, "fashion_mnist": FASHION}
 NAMES = allowed.DATASETS
-ARRAYS = ("x_train", "y_train", "x_test", "y_test", "x", "y", "class_names")  # what is read of an .npz
-MOST = 100_000  # classes that have no names but their numbers
 LOSSLESS = (".png", ".bmp", ".gif", ".tif", ".tiff")
 
 
@@ -41,10 +39,12 @@ def load(
     it. "shapes" and "digits" need no file.
 
     A folder or .zip holds a training and a test part, or the classes themselves; then a fifth of each class is split off
-    for testing, by `seed`. The parts are train or training, and test or testing, in any case; val, valid or validation
-    tests where there is no test part, else it is left out. Where there are no class folders, a .csv beside the images tells
-    the classes, in columns filename and label; its path may be given as well. An .npz holds x_train, y_train, x_test,
-    y_test, or x and y, and may hold class_names. What a folder holds and is not used is printed, in one line.
+    for testing, by `seed`. The parts are folders or .zip files, known by a word of their names: train or training, and test
+    or testing, as in seg_train and seg_test, or TrainingData and TestingData. One for validation (val, valid, dev, eval,
+    holdout) tests where there is no test part with labels, else it is left out. A .csv beside the images tells the classes,
+    in columns filename and label, and may divide the images, in a column split; it counts more than folders do. Its path may
+    be given as well. An .npz holds x_train, y_train, x_test, y_test, or x and y, and may hold class_names; images are uint8,
+    or floats in [0, 1]. What a folder holds and is not used is printed, in one line.
 
     image_size: side, or (height, width), in pixels; images are resized to it, and it must be given if their sizes differ.
     Images stand upright, by EXIF, and over white where they are transparent; of several frames the first counts. They have
@@ -86,7 +86,7 @@ def _find(name, data_dir, size, seed):
 
         digits = load_digits()
         images = np.round(digits.images * (255 / 16)).astype(np.uint8)
-        return _split("digits", images, digits.target.astype(np.int64), DIGITS, seed)
+        return arrays.split("digits", images, digits.target.astype(np.int64), DIGITS, seed)
     if name not in DOWNLOADS and path.exists():
         return _read(path.stem if path.is_file() else path.absolute().name, path, size, seed)
     if name not in DOWNLOADS:
@@ -122,7 +122,7 @@ def sample(
         dataset = load(name, data_dir=data_dir, seed=seed)
         images, labels, class_names = dataset.x_test, dataset.y_test, dataset.class_names
     elif path.suffix in (".npy", ".npz"):
-        images, labels, class_names = _arrays(path)
+        images, labels, class_names = arrays.images_of(path)
     else:
         parts, _ = files.parts(path)
         folder = next(parts[part] for part in ("test", "val", "train", "whole") if part in parts)
@@ -149,50 +149,14 @@ def sample(
     return Sample(images, None if labels is None else labels[chosen], class_names, source)
 
 
-def _held(path):
-    """({name: array} for the names in ARRAYS, names of all arrays) of an .npz; the one array of an .npy is x."""
-    try:
-        if not path.is_file():  # a pipe would never end
-            raise ValueError("it is not a regular file")
-        held = np.load(path, allow_pickle=False)
-        held = {"x": held} if isinstance(held, np.ndarray) else held
-        return {key: held[key] for key in ARRAYS if key in held}, ", ".join(held)
-    except Exception as error:
-        raise ValueError(f"{path} cannot be read: {error}") from error
-
-
-def _arrays(path):
-    """(images, labels or None, class names) of an .npy or .npz."""
-    held, names = _held(path)
-    suffix = "_test" if "x_test" in held else ""
-    images, labels = held.get(f"x{suffix}"), held.get(f"y{suffix}")
-    if images is None:
-        raise ValueError(f"{path} must hold images as x, or x_test; it holds {names}")
-    images = _images(path, images)
-    if labels is None or not len(images):
-        return images, None, ()
-    whole = _from_arrays(path.stem, images, labels, images, labels, held.get("class_names"))
-    return images, whole.y_test, whole.class_names
-
-
-def _images(place, images):
-    """The array as uint8 (n, height, width, 1 or 3)."""
-    images = images[..., None] if images.ndim == 3 else images
-    if np.issubdtype(images.dtype, np.floating) and images.size and images.min() >= 0 and images.max() <= 1:
-        images = np.round(images * 255).astype(np.uint8)
-    if images.ndim != 4 or images.shape[-1] not in (1, 3) or images.dtype != np.uint8:
-        form = f"{images.dtype} of shape {images.shape}"
-        raise ValueError(f"{place}: images must be uint8, or floats in [0, 1], (n, height, width, 1 or 3), not {form}")
-    return images
-
-
 def load_scenes(path: str | Path, image_size: int | tuple[int, int] | None = None, seed: int = 0) -> Scenes:
     """Images and masks of a folder or .zip: images/*.png, *.jpg, ..., and masks/*.png, *.bmp, *.gif or *.tif of the same names.
 
-    Each grey value or colour in the masks is a class, in ascending order. A fifth of the images is split off for testing,
-    by `seed`. image_size: as for `load`; masks are resized to it by the nearest pixel.
-    Raises ValueError for an image without a mask, a corrupt file (named), sizes that differ, fewer than 5 images, and masks
-    with one value or more than 256; FileNotFoundError if there is no such folder.
+    Each grey value or colour in the masks is a class, in ascending order. The parts are as for `load`, in or around images/
+    and masks/; where there are none, a fifth of the images is split off for testing, by `seed`. image_size: as for `load`;
+    masks are resized to it by the nearest pixel. They must stand as the images do, which are turned upright by EXIF.
+    Raises ValueError for an image without a mask, or one that lies on its side, a corrupt file (named), sizes that differ,
+    fewer than 5 images, and masks with one value or more than 256; FileNotFoundError if there is no such folder.
     """
     allowed.refuse("path", str(path), allowed.NAME)
     allowed.check(seed=seed)
@@ -200,27 +164,64 @@ def load_scenes(path: str | Path, image_size: int | tuple[int, int] | None = Non
     if not path.exists():
         raise FileNotFoundError(f"there is no folder or .zip {path}")
     folder = files.Folder(path).unwrapped()
-    below = {kind: {} for kind in ("images", "masks")}  # {name without its suffix: file}
+    train, test, said = _scene_parts(path, folder)
+    pairs = train + test
+    chosen = [image for image, _ in pairs], [mask for _, mask in pairs]
+    folder.use(chosen[0] + chosen[1])
+    said += _fit(path, pairs, *(decoding.headers(folder, names) for names in chosen))
+    images, depth = decoding.stack([(folder, chosen[0])], size)
+    painted, _ = decoding.stack([(folder, chosen[1])], size, Image.Resampling.NEAREST)
+    _say(path.absolute().name, *said, files.left_out([folder]), depth)
+    if painted.shape[:3] != images.shape[:3]:
+        raise ValueError(f"images of {path} are {images.shape[1:3]}, masks {painted.shape[1:3]}; give image_size")
+    classes, names = _pixel_classes(path, painted)
+    if test:
+        train, test = np.split(np.arange(len(pairs)), [len(train)])
+    else:
+        test, train = np.split(np.random.default_rng(seed).permutation(len(pairs)), [len(pairs) // 5])
+    return Scenes(path.stem, images[train], classes[train], images[test], classes[test], names)
+
+
+def _scene_parts(path, folder):
+    """([(image, mask)] to train on, those to test on, what is to be said) of images/ and masks/, in or around the parts."""
+    below = {"images": {}, "masks": {}}  # {name without that step and its suffix: file}
     for name in folder.images():
-        head, _, inner = name.partition("/")
-        if head.lower() == "images" or (head.lower() == "masks" and name.lower().endswith(LOSSLESS)):
-            below[head.lower()][inner.rpartition(".")[0]] = name
+        steps = name.split("/")
+        first = steps[1:] if called(steps[0])[0] else steps
+        kind = first[0] if len(first) > 1 and first[0].lower() in below else ""
+        if kind.lower() == "images" or (kind and name.lower().endswith(LOSSLESS)):
+            steps.remove(kind)
+            below[kind.lower()]["/".join(steps).rpartition(".")[0]] = name
     images, masks = below["images"], below["masks"]
+    parts = division({stem.partition("/")[0] for stem in images if "/" in stem}, path)
+    if parts and "train" not in parts:
+        raise ValueError(f"{path} holds {' and '.join(sorted(parts))}, but no part to train on; call its folder train")
+    test = parts.get("test", parts.get("val"))
+    if parts:
+        images = {stem: name for stem, name in images.items() if stem.partition("/")[0] in (parts["train"], test)}
     if lacking := [name for stem, name in images.items() if stem not in masks]:
         raise ValueError(f"{path}: {lacking[0]} has no mask; masks/ must hold a .png of the same name")
     if len(images) < 5:
         raise ValueError(f"{path} holds {len(images)} images in images/; give 5 or more, each with its mask in masks/")
-    chosen = list(images.values()), [masks[stem] for stem in images]
-    folder.used.update(folder.names[name] for part in chosen for name in part)
-    images, depth = decoding.stack([(folder, chosen[0])], size)
-    painted, _ = decoding.stack([(folder, chosen[1])], size, Image.Resampling.NEAREST)
-    _say(path.absolute().name, files.left_out([folder]), depth)
-    if painted.shape[:3] != images.shape[:3]:
-        raise ValueError(f"images of {path} are {images.shape[1:3]}, masks {painted.shape[1:3]}; give image_size")
-    classes, names = _pixel_classes(path, painted)
-    order = np.random.default_rng(seed).permutation(len(images))
-    test, train = np.split(order, [len(images) // 5])
-    return Scenes(path.stem, images[train], classes[train], images[test], classes[test], names)
+    pairs = {stem: (name, masks[stem]) for stem, name in images.items()}
+    tests = [stem for stem in pairs if test and stem.startswith(f"{test}/")]
+    said = [f"{test!r} is the test part"] if "val" in parts else []
+    return [pairs[stem] for stem in pairs if stem not in set(tests)], [pairs[stem] for stem in tests], said
+
+
+def _fit(path, pairs, images, masks):
+    """What is to be said of masks that may not lie on their images. Raises ValueError for one that lies on its side."""
+    turned, odd = 0, []
+    for (name, _), image, mask in zip(pairs, images, masks, strict=True):
+        (height, width), (mask_height, mask_width) = image.size, mask.size
+        sizes = f"{name} is {height} × {width}, {{}}its mask {mask_height} × {mask_width}"
+        if height != width and mask.size == image.size[::-1]:
+            raise ValueError(f"{path}: {sizes.format('upright by EXIF, ' * image.turned)}; save masks that stand as the images")
+        turned += image.turned and not mask.turned
+        if abs(height * mask_width - width * mask_height) > max(*image.size, *mask.size):  # more than rounding
+            odd.append(sizes.format(""))
+    said = [f"{len(odd)} mask{'s' * (len(odd) > 1)} of other proportions: {odd[0]}"] if odd else []
+    return said + ([f"{turned} images are turned upright by EXIF, their masks must stand so"] if turned else [])
 
 
 def _pixel_classes(path, painted):
@@ -243,21 +244,6 @@ def _resized(dataset, size):
     return replace(dataset, **scaled)
 
 
-def _split(name, images, labels, class_names, seed):
-    """A fifth of each class tests, the rest trains."""
-    # the whole set in both parts: labels are checked before they are split
-    whole = _from_arrays(name, images, labels, images, labels, class_names)
-    labels = whole.y_train
-    counts = np.bincount(labels, minlength=whole.num_classes)
-    fewest = counts.argmin()
-    if counts[fewest] < 2 or len(labels) <= 5 * (whole.num_classes - 1):
-        raise ValueError(
-            f"{name} has no test part and too few images to split: {len(labels)} in {whole.num_classes} classes, "
-            f"{counts[fewest]} of {whole.class_names[fewest]!r}; give 5 or more of each class, or a train and a test folder"
-        )
-    return whole.hold_out(0.2, seed)
-
-
 def _download(name, folder):
     # imported here alone: loading a folder needs no TensorFlow
     from deconvlib.backend import keras
@@ -270,26 +256,12 @@ def _download(name, folder):
             f"{name} is in no folder here and cannot be downloaded ({error}). Give data_dir, or set DECONVLIB_DATA, to a "
             f"folder with {place / 'train.zip'} and test.zip, {place / 'train' / '<class>'}, or {place}.npz"
         ) from error
-    return _from_arrays(name, x_train, y_train, x_test, y_test, DOWNLOADS[name])
-
-
-def _from_arrays(name, x_train, y_train, x_test, y_test, class_names):
-    x_train, x_test = (_images(name, images) for images in (x_train, x_test))
-    y_train, y_test = (labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels for labels in (y_train, y_test))
-    if class_names is None:
-        known = [int(labels.max(initial=0)) for labels in (y_train, y_test) if np.issubdtype(labels.dtype, np.integer)]
-        largest = max(known, default=0)
-        if largest >= MOST:
-            raise ValueError(f"{name}: a label is {largest}; number the classes from 0, below {MOST:,}, or give class_names")
-        class_names = range(largest + 1)
-    if np.ndim(class_names) != 1:
-        raise ValueError(f"{name}: class_names must be a list of names, one for each class, not {class_names!r:.80}")
-    return Dataset(name, x_train, y_train, x_test, y_test, tuple(map(str, class_names)))
+    return arrays.dataset(name, x_train, y_train, x_test, y_test, DOWNLOADS[name])
 
 
 def _read(name, path, size, seed):
     if path.suffix == ".npz":
-        return _read_npz(name, path, seed)
+        return arrays.read(name, path, seed, DOWNLOADS.get(name))
     parts, wholes = files.parts(path)
     if not {"whole", "train"} & parts.keys():
         raise ValueError(f"{path} holds {' and '.join(sorted(parts))}, but no part to train on; call its folder train")
@@ -315,7 +287,7 @@ def _read(name, path, size, seed):
     images, depth = decoding.decode(found, size)
     _say(name, depth)
     if len(found) == 1:
-        return _split(name, images, labels, names, seed)
+        return arrays.split(name, images, labels, names, seed)
     return Dataset(name, images[: len(inside)], labels, images[len(inside) :], labels_test, names)
 
 
@@ -328,15 +300,3 @@ def _say(name, *lines):
     """Print, in one line, what was done that the user may not expect."""
     if said := "; ".join(filter(None, lines)):
         print(f"{name}: {said}", flush=True)
-
-
-def _read_npz(name, path, seed):
-    if not path.is_file() or not zipfile.is_zipfile(path):
-        raise ValueError(f"{path} is not an .npz file (or it is cut short); make one with numpy.savez")
-    arrays, held = _held(path)
-    class_names = arrays.get("class_names", DOWNLOADS.get(name))
-    if all(key in arrays for key in ARRAYS[:4]):
-        return _from_arrays(name, *(arrays[key] for key in ARRAYS[:4]), class_names)
-    if "x" in arrays and "y" in arrays:
-        return _split(name, arrays["x"], arrays["y"], class_names, seed)
-    raise ValueError(f"{path} must hold x_train, y_train, x_test, y_test, or x and y; it holds {held}")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from deconvlib import data
 
@@ -332,6 +332,75 @@ def test_masks_of_16_bits_keep_their_numbers_or_are_refused(painted):
     Image.fromarray(numbers * 1000).save(painted / "masks" / "9.png")
     with pytest.raises(ValueError, match="has values to 2000; save masks with 8 bits"):
         data.load_scenes(painted)
+
+
+def turn(painted, orientation, side=None):
+    """Every image stored as a camera stores it that was held otherwise; the masks stay as they were stored."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    for index in range(10):
+        for kind in ("images", "masks") if side else ("images",):
+            file = painted / kind / f"{index}.png"
+            image = Image.open(file).crop((0, 0, side, side)) if side else Image.open(file)
+            image.save(file, exif=exif if kind == "images" else None)
+
+
+@pytest.mark.parametrize("image_size", [None, 8])
+def test_masks_of_images_that_exif_turns_must_stand_as_they_do(painted, capsys, image_size):
+    turn(painted, 6)
+    with pytest.raises(ValueError, match=r"images/0.png is 16 × 12, .*its mask 12 × 16; save masks that stand as the images"):
+        data.load_scenes(painted, image_size)
+    for index in range(10):
+        Image.open(painted / f"masks/{index}.png").transpose(Image.Transpose.ROTATE_270).save(painted / f"masks/{index}.png")
+    assert len(data.load_scenes(painted, image_size).class_names) == 3
+    assert "10 images are turned upright by EXIF, their masks must stand so" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_it_is_said_where_sizes_do_not_tell_whether_a_mask_stands_upright(painted, capsys, orientation):
+    turn(painted, orientation, side=10)
+    data.load_scenes(painted)
+    assert "10 images are turned upright by EXIF, their masks must stand so" in capsys.readouterr().out
+
+
+def test_masks_of_other_proportions_are_told(painted, capsys):
+    Image.fromarray(np.zeros((5, 16, 3), np.uint8)).save(painted / "masks" / "3.png")
+    data.load_scenes(painted, image_size=8)
+    assert "1 mask of other proportions: images/3.png is 12 × 16, its mask 5 × 16" in capsys.readouterr().out
+    Image.fromarray(np.zeros((7, 9, 3), np.uint8)).save(painted / "masks" / "3.png")
+    data.load_scenes(painted, image_size=8)
+    assert "proportions" not in capsys.readouterr().out, "one pixel is rounding"
+
+
+@pytest.mark.parametrize("layout", ["{kind}/{part}", "{part}/{kind}", "all/{part}/{kind}"])
+@pytest.mark.parametrize("test", ["val", "test"])
+def test_scenes_keep_their_parts(painted, tmp_path, capsys, layout, test):
+    place = tmp_path / "parts"
+    for index in range(10):
+        for kind in ("images", "masks"):
+            inner = place / layout.format(kind=kind, part=test if index > 6 else "train")
+            inner.mkdir(parents=True, exist_ok=True)
+            shutil.copy(painted / kind / f"{index}.png", inner)
+    scenery = data.load_scenes(place)
+    assert (len(scenery.x_train), len(scenery.x_test)) == (7, 3)
+    np.testing.assert_array_equal(scenery.x_test[0], np.asarray(Image.open(painted / "images/7.png")))
+    np.testing.assert_array_equal(scenery.y_test[0], np.array([0, 2, 1])[np.load(painted / "7.npy")])
+    assert capsys.readouterr().out == ("parts: 'val' is the test part\n" if test == "val" else "")
+    shutil.rmtree(place / layout.format(kind="images", part="train"))
+    with pytest.raises(ValueError, match="holds 3 images in images/; give 5 or more"):
+        data.load_scenes(place)
+
+
+def test_scenes_of_three_parts_leave_one_out(painted, tmp_path, capsys):
+    for index in range(10):
+        for kind in ("images", "masks"):
+            inner = tmp_path / "three" / kind / ("train", "val", "test")[min(index // 4, 2)]
+            inner.mkdir(parents=True, exist_ok=True)
+            shutil.copy(painted / kind / f"{index}.png", inner)
+    scenery = data.load_scenes(tmp_path / "three")
+    assert (len(scenery.x_train), len(scenery.x_test)) == (4, 2)
+    said = "'test' is the test part; left out: 8 files: 4 .png in 'images', 4 .png in 'masks'"
+    assert capsys.readouterr().out == f"three: {said}\n"
 
 
 def test_refuses_a_label_that_no_number_of_classes_explains(tmp_path):
