@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from deconvlib.data.names import called, division, holds_guesses
+from deconvlib.data.names import called, division, holds_guesses, like_parts
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 # what the columns of a table of labels may be called
@@ -216,9 +216,8 @@ def labelled(folder):
     if not told:
         return folder.images(), None, ()
     names = sorted(set(told.values()), key=int if told is table and all(map(str.isdecimal, told.values())) else None)
-    for part, others in map(called, () if told is table or len(names) < 2 else names):
-        if part not in (None, "rest") and not others:
-            _note(folder, f"{part!r} is a class here: no {'test or val' if part == 'train' else 'train'} lies beside it")
+    if told is not table and len(names) > 1 and (odd := like_parts(names)):
+        _note(folder, f"read as classes, not as parts: {', '.join(map(repr, odd))}")
     label = {name: number for number, name in enumerate(names)}
     return list(told), np.array([label[name] for name in told.values()]), tuple(names)
 

@@ -106,9 +106,9 @@ def sample(
 
     name: a folder or .zip of images, with or without classes (of train, val and test parts the last that there is), or a
     .csv; an .npz with x and y, or x_test and y_test, or x alone; an .npy of images; or a name that `load` knows, for its
-    test images. Arrays are uint8, or floats in [0, 1]. Only the chosen images are decoded, as by `load`. They are resized
-    (Pillow, antialiased) to the height and width, whatever their proportions; colours become grey, or grey RGB, as the
-    channels say.
+    test images. Arrays are uint8, or floats in [0, 1]. Only the chosen images are decoded, as by `load`; where they have more
+    than 8 bits, all others are as well, since `load` takes the depth of them all. They are resized (Pillow, antialiased) to
+    the height and width, whatever their proportions; colours become grey, or grey RGB, as the channels say.
     Raises ValueError for a collection without images, a corrupt image (named), and as `load`.
     """
     name = _named(name)
@@ -135,9 +135,8 @@ def sample(
     source = tuple(images[i] if folder else str(i) for i in chosen)
     if folder:
         read = [parts[part] for part in ("train", "test", "val") if part in parts][:2] or [folder]
-        images, depth = decoding.stack(
-            [(folder, source)], (height, width), collection=[(part, files.labelled(part)[0]) for part in read]
-        )
+        collection = ((part, files.labelled(part)[0]) for part in read)  # listed only where an image has more than 8 bits
+        images, depth = decoding.stack([(folder, source)], (height, width), collection=collection)
         _say(path.absolute().name, depth)
     else:
         images = images[chosen]

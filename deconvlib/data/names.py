@@ -4,7 +4,7 @@ import re
 
 GUESSED = ("pred", "predict", "prediction", "predictions", "submission", "submissions")
 CALLED = {
-    "train": ("train", "training"),
+    "train": ("train", "training", "trainval"),
     "val": ("val", "valid", "validation", "dev", "eval", "evaluation", "holdout"),
     "test": ("test", "tests", "testing"),
     "rest": (*GUESSED, "unlabeled", "unlabelled", "sample", "samples"),  # neither trains nor tests
@@ -55,3 +55,10 @@ def division(heads, place):
         found.pop("rest", None)
         return found
     return {}
+
+
+def like_parts(names):
+    """Which of these names of classes may have been meant for parts: train alone, or train_a and test_b."""
+    named = {name: called(name) for name in names}
+    parts = {part for part, _ in named.values()} - {"rest", None}
+    return [name for name, (part, others) in named.items() if part in parts and (not others or len(parts) > 1)]
