@@ -27,7 +27,7 @@ class Folder:
 
     def __init__(self, path):
         self.path, self.below, self.head, self.table = path, "", path.name, None
-        if path.suffix.lower() == ".csv":  # its images lie beside it or below
+        if path.suffix.lower() in (".csv", ".tsv"):  # its images lie beside it or below
             self.path, self.table = path.parent, path.name
         listed, self.passed = _in_folder(self.path) if self.path.is_dir() else (_in_archive(path), [])
         shown = [name for name in listed if not any(part.startswith((".", "__MACOSX")) for part in name.split("/"))]
@@ -44,8 +44,8 @@ class Folder:
 
     def tables(self):
         """The tables that may hold labels, beside the images or their folders; not those with somebody's answers."""
-        found = [name for name in self.names if re.fullmatch(r"[^/]+\.csv", name, re.I)]
-        return [self.table] if self.table else [name for name in found if not holds_guesses(name)]
+        found = [name for name in self.names if re.fullmatch(r"[^/]+\.[ct]sv", name, re.I)]
+        return [name for name in found if name == self.table or (not self.table and not holds_guesses(name))]
 
     def unwrapped(self):
         """This folder, or the one in it that it only wraps."""
@@ -167,8 +167,8 @@ def _in_archive(path):
 def parts(path):
     """({part: Folder}, [Folders that hold them]); parts are "train", "val" and "test", or "whole" if it is not divided."""
     whole = Folder(path)
-    found = {} if whole.table else whole.parts()
-    if not whole.table and not found:
+    found = whole.parts()
+    if not found and not whole.table:
         whole = whole.unwrapped()
         found = whole.parts()
     found = found or whole.parts_of_table() or {"whole": whole}
@@ -211,6 +211,9 @@ def labelled(folder):
     table = {name: label for name, (label, _) in _told(folder).items()}
     if table and (folder.table or any(label != told.get(name) for name, label in table.items())):
         if len(set(told.values())) > 1 and not folder.table:
+            if len(table) < len(folder.images()):
+                said = f"the table of labels names {len(table):,} of {len(folder.images()):,} images, unlike the class folders"
+                raise ValueError(f"{folder}: {said}; give the path of the table, or remove it")
             _note(folder, "the classes are those of the table, not the folders")
         told = table
     if not told:
@@ -246,13 +249,13 @@ def _told(folder):
                 told[name] = rows[end]
         if told:
             found[table] = told
-        elif rows and own:
+        elif rows and own and images:
             strange = f"{folder}: {table} names none of its images; it names {next(iter(rows))!r}"
     parts = [called(table)[0] for table in found]
     if len(found) > 1 and (None in parts or len(set(parts)) < len(parts)):
         raise ValueError(f"{folder} holds several tables of labels, {', '.join(found)}: give the path of one")
     heads = {name.partition("/")[0] for name in images if "/" in name}
-    if strange and images and not found and (folder.table or len(heads) < 2):
+    if strange and not found and (folder.table or len(heads) < 2):
         raise ValueError(strange)
     folder.use(found)
     told = {name: row for rows in found.values() for name, row in rows.items()}
@@ -293,7 +296,7 @@ def _rows(folder, table):
                     raise ValueError(f"it gives {name} two {what}, {two[0]!r} and {two[1]!r}")
         return told
     except (OSError, ValueError, csv.Error) as error:  # of another encoding as well
-        raise ValueError(f"{folder}: {table} is no table of labels: {error}") from error
+        raise ValueError(f"{folder}: {table} is no table of labels: {error}; mend or remove it") from error
 
 
 def check_classes(folder, names):
@@ -302,6 +305,8 @@ def check_classes(folder, names):
     left = f"; {left}" if left else ""
     if not folder.images():
         raise ValueError(f"{folder} holds no images ({known}){left}")
+    if folder.table and folder.every[folder.table] not in folder.used:
+        raise ValueError(f"{folder}: {folder.table} names none of its images")
     heads = {name.partition("/")[0] for name in folder.names if "/" in name}
     empty = sorted(heads - set(names))
     if empty and names and heads >= set(names):

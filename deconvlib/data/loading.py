@@ -125,9 +125,13 @@ def sample(
         images, labels, class_names = arrays.images_of(path)
     else:
         parts, _ = files.parts(path)
-        folder = next(parts[part] for part in ("test", "val", "train", "whole") if part in parts)
-        images, labels, class_names = files.labelled(folder)
+        for folder in (parts[part] for part in ("test", "val", "train", "whole") if part in parts):
+            images, labels, class_names = files.labelled(folder)
+            if class_names or not folder.table:  # who gives a table wants the images that it names
+                break
         folder.use(images)
+        if len(class_names) < 2:  # a folder that only wraps the images
+            labels, class_names = None, ()
         _say(path.absolute().name, *files.notes([folder]), *_test_part(parts, folder), files.left_out([folder]))
     if not len(images):
         raise ValueError(f"{name} holds no images ({', '.join(files.SUFFIXES)})")

@@ -10,7 +10,7 @@ CALLED = {
     "rest": (*GUESSED, "unlabeled", "unlabelled", "sample", "samples"),  # neither trains nor tests
 }
 PARTS = {f"{name}{end}": part for part, names in CALLED.items() for name in names for end in ("", "set", "data", "images")}
-PLAIN = ("set", "data", "dataset", "image", "images", "img", "imgs", "zip", "csv")  # words that tell no folder from another
+PLAIN = ("set", "data", "dataset", "image", "images", "img", "imgs", "zip", "csv", "tsv")  # words that tell nothing
 
 
 def _words(name):
@@ -44,7 +44,7 @@ def division(heads, place):
     for _, group in sorted(groups.items()):
         parts = {part for part, _ in group}
         # a class may be called train, but no class is an archive
-        trains = "train" in parts and (len(parts) > 1 or group[0][1].lower().endswith(".zip"))
+        trains = "train" in parts and (len(parts) > 1 or any(head.lower().endswith(".zip") for _, head in group))
         if not trains and len(parts - {"rest"}) < 2:
             continue
         found = {}

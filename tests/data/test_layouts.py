@@ -80,6 +80,8 @@ def test_a_test_part_without_labels_is_left_out_and_said(tmp_path, capsys, write
     assert sizes(data.load(tmp_path / "asl")) == (8, 2, ("A", "B"))
     said = "'asl_alphabet_test' has no labels; left out: 3 files: 3 .png in 'asl_alphabet_test'"
     assert capsys.readouterr().out == f"asl: {said}\n"
+    assert data.sample(tmp_path / "asl", (4, 4, 3), 3).labels is None, "the folder around them is no class"
+    capsys.readouterr()
     write_images(tmp_path / "asl/asl_alphabet_val", count=3, classes=("A", "B"))
     assert sizes(data.load(tmp_path / "asl")) == (10, 6, ("A", "B"))
     assert "'asl_alphabet_val' is the test part" in capsys.readouterr().out
@@ -125,6 +127,12 @@ def test_archives_and_folders_are_parts_alike(tmp_path, capsys, write_images, zi
         data.load(place)
 
 
+def test_an_archive_beside_what_was_unpacked_of_it_is_refused(tmp_path, write_images, zipped):
+    zipped(write_images(tmp_path / "pets/train"), tmp_path / "pets/train.zip")
+    with pytest.raises(ValueError, match=r"holds both 'train' and 'train.zip'; keep one"):
+        data.load(tmp_path / "pets")
+
+
 @pytest.mark.parametrize("name", ["labels.csv", "train.csv", "train_labels.csv"])
 def test_a_table_beside_an_archive_tells_its_labels(tmp_path, capsys, name, zipped):
     (tmp_path / "pets").mkdir()
@@ -153,6 +161,38 @@ def test_a_table_wins_over_folders_that_are_no_classes(tmp_path, capsys):
     table(tmp_path / "skin/labels.csv", ["more,1", "others,2"])
     assert data.load(tmp_path / "skin").class_names == ("part_1", "part_2")
     assert capsys.readouterr().out == "skin: left out: 1 file: 1 .csv\n"
+
+
+def test_a_table_that_contradicts_class_folders_for_some_images_is_refused(tmp_path, write_images):
+    folder = write_images(tmp_path / "pets")
+    table(folder / "wrong.csv", ["cat/0000.png,dog"])
+    with pytest.raises(ValueError, match="names 1 of 10 images, unlike the class folders; give the path of the table, or"):
+        data.load(folder)
+    table(folder / "wrong.csv", ["0000.png,dog"])
+    with pytest.raises(ValueError, match=r"wrong.csv names 0000.png, and there are 2 of it; give their folders too, or remove"):
+        data.load(folder)
+    (folder / "wrong.csv").write_bytes("filename,label\n0.png,caf\xe9".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"wrong.csv is no table of labels: .*; mend or remove it"):
+        data.load(folder)
+    (folder / "wrong.csv").write_text("a,b\n1,2")
+    assert sizes(data.load(folder)) == (8, 2, ("cat", "dog")), "columns that tell nothing"
+
+
+@pytest.mark.parametrize("name", ["labels.csv", "labels.tsv", "train.csv"])
+def test_parts_stay_where_the_path_of_a_table_is_given(tmp_path, capsys, name):
+    flat(tmp_path / "pets/train")
+    flat(tmp_path / "pets/test", 5, start=10)
+    rows = [f"{number:02d},{('dog', 'cat')[number % 2]}" for number in range(15)]
+    for count, expected in ((10, (8, 2)), (15, (10, 5))):
+        text = "\n".join(["id,label", *rows[:count]])
+        (tmp_path / "pets" / name).write_text(text.replace(",", "\t") if name.endswith("tsv") else text)
+        got = data.sample(tmp_path / "pets" / name, (4, 4, 3), 99)
+        if name == "train.csv":  # it is none of the test part
+            assert sizes(data.load(tmp_path / "pets" / name))[:2] == (8, 2) and len(got.images) == 10
+            continue
+        assert sizes(data.load(tmp_path / "pets" / name))[:2] == expected
+        assert got.class_names == ("cat", "dog") and len(got.images) == (10 if count == 10 else 5)
+    assert "'test' has no labels; left out: 5 files: 5 .png in 'test'" in capsys.readouterr().out
 
 
 def split_rows(count=12):
