@@ -26,7 +26,7 @@ class Folder:
     """The files below a folder or inside a .zip, without hidden files: one view of both."""
 
     def __init__(self, path):
-        self.path, self.below, self.head, self.table = path, "", path.name, None
+        self.path, self.place, self.below, self.head, self.table = path, "", "", path.name, None
         if path.suffix.lower() in (".csv", ".tsv"):  # its images lie beside it or below
             self.path, self.table = path.parent, path.name
         listed, self.passed = _in_folder(self.path) if self.path.is_dir() else (_in_archive(path), [])
@@ -61,6 +61,10 @@ class Folder:
         for part, head in division(self._heads() | archives, self).items():
             found[part] = self._archive(head, part) if head in archives else self._inside(head, part).unwrapped()
             found[part].head = head
+        if archives:  # a table beside them names their files as those of folders
+            every = self.every | {inner.place + name: raw for inner in found.values() for name, raw in inner.every.items()}
+            for inner in found.values():
+                inner.every = every
         return found
 
     def parts_of_table(self):
@@ -90,8 +94,10 @@ class Folder:
 
     def _archive(self, head, part):
         inner = Folder(self.path / self.names[head]).unwrapped()
+        inner.place = f"{self.below}{head[:-4]}/"
         tables = self._tables_for(inner, part)
-        inner.names |= {table: self.path / self.names[table] for table in tables}  # a path is opened outside of the archive
+        # a path is opened outside of the archive; a new dict, for `every` lists what is inside
+        inner.names = inner.names | {table: self.path / self.names[table] for table in tables}
         self.used.update(self.names[name] for name in (head, *tables))
         return inner
 
@@ -232,15 +238,15 @@ def _note(folder, text):
 
 def _told(folder):
     """{image: (class name, part or None)} by the folder's table of labels; {} where none has such columns."""
-    found, strange, images = {}, "", folder.images()
+    found, strange, images, below = {}, "", folder.images(), folder.place + folder.below
     for table in folder.tables():
         rows = _rows(folder, table)
-        own = folder.below + table in folder.every or called(table)[0]  # else it may mean files of other parts
-        known = [folder.below + name for name in images] if own else folder.every
+        own = below + table in folder.every or called(table)[0]  # else it may mean files of other parts
+        known = [below + name for name in images] if own else folder.every
         count = Counter(end for name in known if rows and name.lower().endswith(SUFFIXES) for end in _ends(name))
         told = {}
         for name in images if rows else ():
-            end = next((end for end in _ends(folder.below + name) if end in rows), None)
+            end = next((end for end in _ends(below + name) if end in rows), None)
             if end and count[end] > 1:
                 raise ValueError(
                     f"{folder}: {table} names {end}, and there are {count[end]} of it; give their folders too, or remove it"

@@ -144,6 +144,18 @@ def test_a_table_beside_an_archive_tells_its_labels(tmp_path, capsys, name, zipp
     assert capsys.readouterr().out == ""
 
 
+def test_a_table_beside_two_archives_names_their_files_as_those_of_folders(tmp_path, zipped):
+    (tmp_path / "pets").mkdir()
+    for part, count in (("train", 10), ("test", 4)):
+        zipped(flat(tmp_path / part, count), tmp_path / f"pets/{part}.zip")
+    rows = [f"{{}}{number:02d}.png,{('dog', 'cat')[number % 2]}" for number in range(10)]
+    table(tmp_path / "pets/labels.csv", [row.format(part) for part in ("train/", "test/") for row in rows])
+    assert sizes(data.load(tmp_path / "pets")) == (10, 4, ("cat", "dog"))
+    table(tmp_path / "pets/labels.csv", [row.format("") for row in rows])
+    with pytest.raises(ValueError, match=r"names 00.png, and there are 2 of it; give their folders too"):
+        data.load(tmp_path / "pets")
+
+
 def test_a_table_wins_over_folders_that_are_no_classes(tmp_path, capsys):
     flat(tmp_path / "skin/part_1", 6)
     flat(tmp_path / "skin/part_2", 6, start=6)
