@@ -26,6 +26,7 @@ class Folder:
     """The files below a folder or inside a .zip, without hidden files: one view of both."""
 
     def __init__(self, path):
+        # place: the folder that an archive stands for, as train/ for train.zip; below: the folder inside that this is
         self.path, self.place, self.below, self.head, self.table = path, "", "", path.name, None
         if path.suffix.lower() in (".csv", ".tsv"):  # its images lie beside it or below
             self.path, self.table = path.parent, path.name
@@ -311,7 +312,7 @@ def check_classes(folder, names):
     left = f"; {left}" if left else ""
     if not folder.images():
         raise ValueError(f"{folder} holds no images ({known}){left}")
-    if folder.table and folder.every[folder.table] not in folder.used:
+    if folder.table and folder.every.get(folder.table) not in folder.used:
         raise ValueError(f"{folder}: {folder.table} names none of its images")
     heads = {name.partition("/")[0] for name in folder.names if "/" in name}
     empty = sorted(heads - set(names))
