@@ -212,7 +212,8 @@ def labelled(folder):
     """(files, labels, class names): of class folders, or of the table of labels, if there is one that says otherwise.
 
     A label is the number of its name in alphabetical order; in a table whose names are numbers, in their order. Where
-    nothing tells the classes: (all images, None, ()). Raises ValueError for a table that cannot be read.
+    nothing tells the classes: (all images, None, ()). Raises ValueError for a table that cannot be read, or that names only
+    some images and gives them other classes than the folders do.
     """
     told = {name: name.partition("/")[0] for name in folder.images() if "/" in name}
     table = {name: label for name, (label, _) in _told(folder).items()}
