@@ -128,6 +128,7 @@ VARIANTS = (
     *("plain", "wide", "wide branch", "transposed", "unpooling", "resize", "sub-pixel", "branch", "branch, all stages"),
     *("branch, unlabelled", "network deconvolution", "network deconvolution, first layer", "balanced weights"),
 )
+KINDS = ("plain", "transposed", "transposed, Keras' count", "residual", "network deconvolution")
 DAMAGES = ("noise", "blur", "holes", "JPEG", "half size", "low contrast")
 
 CLASSIFIER = {  # what networks.classifier takes, but for the images' shape, the classes and the seed
@@ -236,11 +237,13 @@ SETTINGS = CLASSIFIER | {
     # operators
     "kernels": sequence(whole(1, 255)),
     "sizes": sequence(whole(1, 4096)),
+    "trainings": COUNT,
+    # claims about training
     "activations": sequence(one_of(*ACTIVATIONS)),
-    "depth": whole(2, 1000),
+    "depth": whole(3, 1000),
     "width": CHANNELS,
     "initial_weights": whole(2),
-    "trained": sequence(one_of("plain", "transposed", "residual", "network deconvolution"), 0),
+    "trained": sequence(one_of(*KINDS), 0),
     "few_images": COUNT,
     "class_filters": sequence(CHANNELS),
     "class_epochs": COUNT,
@@ -254,9 +257,8 @@ NOTEBOOKS = {  # names that mean something else, or less, in one notebook
     "05_experiments": {"filters": sequence(CHANNELS)},
     "07_accuracy": {"filters": sequence(CHANNELS)},
     "08_restoration": {"decoder": one_of(*DECODERS[1:]), "judged": one_of(*DAMAGES)},
-    "11_operators": {
-        **{"filters": CHANNELS, "strides": sequence(whole(2, 255)), "channels": CHANNELS, "images_per_epoch": COUNT},
-    },
+    "11_operators": {"filters": CHANNELS, "strides": sequence(whole(2, 255)), "channels": CHANNELS},
+    "12_training_claims": {"images_per_epoch": COUNT},
     "14_your_model": {"square": whole(0), "stride": whole(0)},
 }
 

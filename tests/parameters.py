@@ -45,8 +45,11 @@ OTHERS = {
     },
     "11_operators": {
         **{"dataset_name": "digits", "train_images": 200, "test_images": 60, "kernels": [1, 3], "strides": [3]},
-        **{"filters": 20, "epochs": 1, "sizes": [4], "channels": 4, "repeats": 1, "activations": ["elu"], "depth": 3},
-        **{"width": 4, "initial_weights": 2, "trained": ["network deconvolution"], "few_images": 60, "class_filters": [4, 8]},
+        **{"filters": 20, "epochs": 1, "trainings": 1, "sizes": [4], "channels": 4, "repeats": 1, "seed": 1},
+    },
+    "12_training_claims": {
+        **{"dataset_name": "digits", "train_images": 200, "test_images": 60, "activations": ["elu"], "depth": 3, "width": 4},
+        **{"initial_weights": 2, "trained": ["network deconvolution"], "few_images": 60, "class_filters": [4, 8]},
         **{"class_epochs": 1, "images_per_epoch": 120, "seed": 1},
     },
     "14_your_model": {

@@ -4,6 +4,7 @@ Most have two functions: `measure`, arrays -> a table, and `figure`, the table -
 """
 
 from deconvlib.experiments import (
+    accuracy,
     channels,
     correspondence,
     deletion,
@@ -18,4 +19,5 @@ from deconvlib.experiments import (
     restoration,
     saliency,
     statistics,
+    vanishing,
 )

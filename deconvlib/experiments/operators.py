@@ -1,4 +1,4 @@
-"""Operators that restore resolution: the checkerboards they leave in a map, and their costs."""
+"""Operators that restore resolution: the checkerboards they leave in a map, what they restore, and their costs."""
 
 import functools
 import timeit
@@ -7,9 +7,74 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import LogLocator
 
-from deconvlib import allowed, backend, figures, progress
+from deconvlib import allowed, backend, figures, progress, training
 from deconvlib.backend import keras
+from deconvlib.experiments import quality
 from deconvlib.networks import summary, upsampling
+
+WEIGHTS = ("random", "all 1")
+
+
+def build(operator, kernel, stride=2, filters=8, weights="random", seed=0) -> keras.layers.Layer:
+    """The layer of that name in `networks.OPERATORS`, not built, its weights all 1 or random (Glorot's uniform).
+
+    A sub-pixel convolution begins by ICNR; "subpixel, no ICNR" has other random weights for each pixel of a square.
+    """
+    initializer = "ones" if weights == "all 1" else keras.initializers.GlorotUniform(seed)
+    initializer = upsampling.ICNR(initializer, stride) if operator == "subpixel" else initializer
+    made = upsampling.OPERATORS[operator.partition(",")[0]]
+    return made(filters, kernel, strides=stride, padding="same", kernel_initializer=initializer)
+
+
+def of_constant(operator, kernel, stride=2, weights="random", seed=0) -> np.ndarray:
+    """What the layer makes of an image that is 1 everywhere, border left out: float (1, 4 strides, 4 strides, 8)."""
+    inner = slice(6 * stride, -6 * stride)
+    layer = build(operator, kernel, stride, weights=weights, seed=seed)
+    return keras.ops.convert_to_numpy(layer(np.ones((1, 16, 16, 3), np.float32)))[:, inner, inner]
+
+
+def halving(kernels, image_shape, num_classes) -> dict[str, keras.Model]:
+    """Small classifiers that halve the image by convolutions of these kernels, or by pooling; weights by Keras' seed."""
+    same = {"padding": "same", "activation": "relu"}
+    first = {f"convolution {k}, stride 2": [keras.layers.Conv2D(16, k, strides=2, **same)] for k in kernels}
+    first["max pooling"] = [keras.layers.Conv2D(16, 3, **same), keras.layers.MaxPooling2D(2)]
+    first["mean pooling"] = [keras.layers.Conv2D(16, 3, **same), keras.layers.AveragePooling2D(2)]
+    models = {}
+    for name, layers in first.items():
+        last = [keras.layers.GlobalAveragePooling2D(), keras.layers.Dense(num_classes, activation="softmax")]
+        parts = [keras.layers.Rescaling(2.0, offset=-1.0), *layers, keras.layers.Conv2D(32, 3, **same), *last]
+        models[name] = keras.Sequential([keras.Input(image_shape), *parts])
+    return models
+
+
+def equal_cost(build, names, filters) -> pd.DataFrame:
+    """How many channels give each network the FLOPs of the first one with `filters`: a row a name.
+
+    build: build(name, channels) -> a model, whose FLOPs grow about with the square of the channels. Columns: channels,
+    parameters, MFLOPs of an image.
+    """
+
+    def cost(name, channels):
+        model = build(name, channels)
+        flops = summary.layer_table(model)["FLOPs"].sum() / 1e6
+        return {"channels": channels, "parameters": model.count_params(), "MFLOPs": flops}
+
+    alike = {name: cost(name, filters)["MFLOPs"] for name in names}
+    fitting = {name: round(filters * (alike[names[0]] / flops) ** 0.5) for name, flops in alike.items()}
+    return pd.DataFrame([cost(*pair) for pair in fitting.items()], index=list(names))
+
+
+def judge(model, images, truth) -> tuple[np.ndarray, dict[str, float]]:
+    """(what the model makes of the images, how good that is): mean PSNR, dB, and energies of the 2-pixel checkerboard.
+
+    images, truth: floats in [0, 1], (n, height, width, channels). "map": in the map of its last operator, of 100 images at
+    most. "error": in the difference to the truth.
+    """
+    last = [layer for layer in model.layers if type(layer) in upsampling.OPERATORS.values()][-1]
+    maps = training.predict(keras.Model(model.inputs, last.output), images[:100])
+    made = training.predict(model, images)
+    found = {"PSNR, dB": float(quality.of_images(made.clip(0, 1), truth)["PSNR"].mean())}
+    return made, found | {"map": checkerboard(maps, 2), "error": checkerboard(made - truth, 2)}
 
 
 def checkerboard(maps: np.ndarray, stride: int) -> float:
@@ -106,16 +171,59 @@ def spectra(named, stride):
         least = 1e-4 * np.abs(maps).max() + 1e-12  # or an even map would show its last digits
         upper.imshow(first, cmap="gray", vmin=first.min() - least, vmax=first.max() + least)
         upper.set_title(name, fontsize=8)
-        power = np.abs(np.fft.fft2(maps - maps.mean(axis=(1, 2), keepdims=True), axes=(1, 2))) ** 2
-        power = np.fft.fftshift(power.mean(axis=(0, 3)))
-        relative = power / max(power.max(), (least * first.size) ** 2)
-        lower.imshow(np.log10(np.maximum(relative, 1e-4)), cmap="viridis", vmin=-4, vmax=0)
-        peaks = ((np.arange(stride) * side / stride + side // 2) % side for side in power.shape)
-        down, across = (part.ravel()[1:] for part in np.meshgrid(*peaks, indexing="ij"))
-        lower.scatter(across, down, s=50, facecolor="none", edgecolor="#D55E00", clip_on=False)
+        lower.imshow(np.log10(_spectrum(maps, (least * first.size) ** 2)), cmap="viridis", vmin=-4, vmax=0)
+        lower.scatter(*_peaks(first.shape, stride), s=50, facecolor="none", edgecolor="#D55E00", clip_on=False)
     figures.row_name(axs[0, 0], "map")
     figures.row_name(axs[1, 0], "spectrum")
-    return figures.captioned(fig, "Maps: black to white is least to greatest value. Spectra: frequency 0 in the middle.")
+    return figures.captioned(
+        fig,
+        "Maps: each from its least value, black, to its greatest, white. Spectra: frequency 0 in the middle, yellow is most "
+        "energy;\ncircles mark the frequencies of a checkerboard.",
+    )
+
+
+def _spectrum(maps, least):
+    """The mean power spectrum of maps without their means, over its largest value, or `least`; from 1e-4 to 1."""
+    power = np.abs(np.fft.fft2(maps - maps.mean(axis=(1, 2), keepdims=True), axes=(1, 2))) ** 2
+    power = np.fft.fftshift(power.mean(axis=(0, 3)))
+    return np.maximum(power / max(power.max(), least), 1e-4)
+
+
+def _peaks(shape, stride):
+    """Columns and rows, in a shifted spectrum of that shape, of the nonzero multiples of 1 / stride."""
+    peaks = ((np.arange(stride) * side / stride + side // 2) % side for side in shape)
+    down, across = (part.ravel()[1:] for part in np.meshgrid(*peaks, indexing="ij"))
+    return across, down
+
+
+def restored(truth, made, stride, number=0, side=16):
+    """An image as each operator restored it, its error, and the spectrum of all errors; a column an operator.
+
+    truth: float (n, height, width, channels). made: {name: images of that shape}. number: of the image that is shown; of it
+    the square of `side` pixels where the first of `made` errs most. Errors are means over the channels, all on one scale.
+    Circles: the peaks of a checkerboard of `stride` pixels. Spectra: each over its own largest value, four decades.
+    """
+    errors = {name: (images - truth).mean(axis=-1) for name, images in made.items()}
+    first = np.abs(next(iter(errors.values()))[number])
+    side = min(side, *first.shape)
+    sums = np.lib.stride_tricks.sliding_window_view(first, (side, side)).sum(axis=(2, 3))
+    row, column = np.unravel_index(sums.argmax(), sums.shape)
+    part = (number, slice(row, row + side), slice(column, column + side))
+    limit = max(np.abs(error[part]).max() for error in errors.values()) or 1
+    fig, axs = figures.grid(3, 1 + len(made), row_height=figures.WIDTH / (1 + len(made)) + 0.1)
+    figures.show(axs[0, 0], truth[part].clip(0, 1), "truth")
+    for (upper, middle, lower), (name, images) in zip(axs.T[1:], made.items(), strict=True):
+        figures.show(upper, images[part].clip(0, 1), name)
+        middle.imshow(errors[name][part], cmap="RdBu_r", vmin=-limit, vmax=limit)
+        lower.imshow(np.log10(_spectrum(images - truth, 1e-12)), cmap="viridis", vmin=-4, vmax=0)
+        lower.scatter(*_peaks(images.shape[1:3], stride), s=40, facecolor="none", edgecolor="#D55E00", clip_on=False)
+    for ax, name in zip(axs[:, 1], ("image", "error", "spectrum of errors"), strict=True):
+        figures.row_name(ax, name)
+    return figures.captioned(
+        fig,
+        f"Errors: blue is too dark, red too bright, on one scale of ±{limit:.2f}. Spectra: frequency 0 in the middle, yellow\n"
+        "is most energy, dark blue a ten-thousandth of it. A checkerboard is brighter in the circles than around them.",
+    )
 
 
 def costs_figure(table):

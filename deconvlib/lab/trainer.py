@@ -8,13 +8,27 @@ import ipywidgets as widgets
 import pandas as pd
 
 from deconvlib.backend import keras
-from deconvlib.lab.controls import Panel
+from deconvlib.lab.controls import Panel, widgets_of
 
 _training = threading.Lock()  # one training at a time in a kernel, whichever panel starts it
 
 
+def train(fit, draw, *, histories=None, examine=None, start=None, about=None, **controls) -> "Trainer":
+    """A panel that trains in the background: Start, Pause, Stop, time left, and curves that grow.
+
+    fit: fit(callback, **values) -> (model, history); it gives `callback` to Keras, whose training it then watches, pauses
+        and stops. One training runs at a time in a kernel.
+    draw: draw(histories, examined) -> Figure, for {name of a run: one row an epoch}; the epoch at work is in it.
+    histories: of runs that were made before. examine: examine(model) -> anything that `draw` shows of it, after each epoch.
+    start, about, controls: as for `explore`.
+
+    The panel's `model` and `histories` are those of the runs; a run that was stopped keeps its weights.
+    """
+    return Trainer(fit, draw, dict(histories or {}), examine, widgets_of(controls, start, about))
+
+
 class Trainer(Panel):
-    """Start, Pause and Stop over `fit(callback, **values)`; see `panels.train`. `model` is that of the newest run."""
+    """Start, Pause and Stop over `fit(callback, **values)`; see `train`. `model` is that of the newest run."""
 
     def __init__(self, fit, draw, histories, examine, controls):
         self.fit, self.draw, self.histories, self.examine = fit, draw, histories, examine

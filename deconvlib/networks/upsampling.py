@@ -181,6 +181,24 @@ class UnpoolingConv2D(_Upsampling):
         return super().call(self._joined(ops.pad(inputs[:, :, None, :, None], (rest, rest, zeros, rest, zeros, rest))))
 
 
+def as_transposed(subpixel: SubpixelConv2D) -> keras.layers.Conv2DTranspose:
+    """The transposed convolution that does the same as a built sub-pixel convolution of odd kernel k: of kernel strides × k.
+
+    Its weights are the same numbers in another order, without the bias. Shi et al., "Is the deconvolution layer the same as a
+    convolutional layer?", 2016.
+    Raises ValueError for an even kernel, which reaches further to one side.
+    """
+    (size, _), finer, channels = subpixel.kernel_size, subpixel.finer, subpixel.input_spec.axes[-1]
+    if size % 2 == 0:
+        raise ValueError(f"kernel_size must be odd, not {size}")
+    parts = ops.convert_to_numpy(subpixel.kernel).reshape(size, size, channels, finer, finer, subpixel.channels)
+    kernel = parts[::-1, ::-1].transpose(0, 3, 1, 4, 5, 2).reshape(2 * [size * finer] + [subpixel.channels, channels])
+    layer = keras.layers.Conv2DTranspose(subpixel.channels, size * finer, strides=finer, padding="same", use_bias=False)
+    layer.build((None, None, None, channels))
+    layer.kernel.assign(kernel)
+    return layer
+
+
 OPERATORS = {
     "transposed": keras.layers.Conv2DTranspose,
     "resize": ResizeConv2D,

@@ -6,6 +6,7 @@ import matplotlib.style
 import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
+from scipy import stats
 
 from deconvlib import figures
 
@@ -57,9 +58,19 @@ def gradient_norms(history):
 
 
 def learning_curves(curves):
-    """Mean over the seeds of the test accuracy after each epoch, one line a variant. curves: {variant: (seeds, epochs)}."""
+    """Mean over the seeds of the test accuracy after each epoch, one line a variant, with its 95 % interval as a band.
+
+    curves: {variant: (seeds, epochs)}. A single seed has no band.
+    """
     means = {name: np.mean(values, axis=0) for name, values in curves.items()}
-    return _by_epoch(means, matplotlib.colormaps["tab20"](np.arange(len(means)) % 20), ylabel="test accuracy")
+    colours = matplotlib.colormaps["tab20"](np.arange(len(means)) % 20)
+    fig = _by_epoch(means, colours, ylabel="test accuracy")
+    for (name, values), colour in zip(curves.items(), colours, strict=True):
+        if len(values) > 1:
+            half = stats.t.ppf(0.975, len(values) - 1) * stats.sem(values)
+            ends = means[name] - half, means[name] + half
+            fig.axes[0].fill_between(range(1, len(half) + 1), *ends, color=colour, alpha=0.15, linewidth=0)
+    return fig
 
 
 def _by_epoch(lines, colours, **axes):

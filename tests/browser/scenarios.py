@@ -245,6 +245,13 @@ def compare_operators(panel):
     operators.keep("11_operators")
 
 
+def measure_gradients(panel):
+    gradients = panel("12_training_claims")
+    gradients.shows(activation="relu")
+    assert gradients.changes(lambda: gradients.set("depth, layers", 3))
+    gradients.keep("12_gradients")
+
+
 def restore_and_generate(panel):
     restore = panel("08_restoration", 0)
     restore.shows(damage="half size")
@@ -275,5 +282,6 @@ ALL = (
     explore_the_study,
     restore_and_generate,
     compare_operators,
+    measure_gradients,
     audit,
 )

@@ -99,3 +99,51 @@ def test_costs_are_drawn_where_the_table_says():
     forward, both, memory = experiments.operators.costs_figure(pd.DataFrame(sizes)).axes
     assert forward.lines[1].get_xydata().tolist() == [[8, 0.5], [16, 0.5]]
     assert both.lines[0].get_ydata().tolist() == [2, 2] and memory.lines[0].get_ydata().tolist() == [0.25, 0.25]
+
+
+def test_what_is_built_has_the_weights_asked_for():
+    ones = experiments.operators.build("transposed", 3, filters=1, weights="all 1")
+    assert numpy(ones(np.ones((1, 4, 4, 1), np.float32)))[0, 2:-2, 2:-2, 0].max() == 4
+    for name, even in (("subpixel", True), ("subpixel, no ICNR", False), ("resize", True), ("transposed", False)):
+        maps = experiments.operators.of_constant(name, 4, 2, seed=3)
+        assert maps.shape == (1, 8, 8, 8) and (experiments.operators.checkerboard(maps, 2) < 1e-10) == even, name
+
+
+def restorer(name, channels):
+    return networks.encoder_decoder((4, 4, 1), 1, filters=(channels,), decoder=name, scale=2, correction=True, seed=0)
+
+
+def test_networks_of_equal_cost_have_as_many_flops():
+    table = experiments.operators.equal_cost(restorer, ["transposed", "resize"], 16)
+    assert table.index.tolist() == ["transposed", "resize"] and table["channels"].iloc[0] == 16
+    assert table["MFLOPs"].iloc[1] == pytest.approx(table["MFLOPs"].iloc[0], rel=0.1)
+    assert table["parameters"].iloc[0] == restorer("transposed", 16).count_params()
+
+
+def test_a_restored_image_is_judged_by_its_error():
+    """The new network returns its bilinear enlargement: of a constant image that is the image, of 0.1 beside it 20 dB."""
+    images = np.full((2, 4, 4, 1), 0.5, np.float32)
+    truth = np.full((2, 8, 8, 1), 0.6, np.float32)
+    made, found = experiments.operators.judge(restorer("transposed", 4), images, truth)
+    np.testing.assert_allclose(made, 0.5, atol=1e-6)
+    assert found["PSNR, dB"] == pytest.approx(20, abs=1e-3) and found["error"] == pytest.approx(0, abs=1e-9)
+    assert 0 <= found["map"] < 1
+
+
+def test_restored_images_are_shown_where_the_first_errs_most():
+    truth = np.full((2, 12, 12, 1), 0.5)
+    blurred, sharp = truth.copy(), truth.copy()
+    blurred[0, 9, 8], sharp[0, 9, 8] = 0.9, 0.6
+    axes = experiments.operators.restored(truth, {"blurred": blurred, "sharp": sharp}, 2, side=4).axes
+    images = np.array([ax.images[0].get_array() if ax.images else None for ax in axes], dtype=object).reshape(3, 3)
+    assert images[0, 1].shape == (4, 4) and images[0, 1].max() == 0.9 and images[0, 0].max() == 0.5
+    assert images[1, 1].max() == pytest.approx(0.4) and images[1, 2].max() == pytest.approx(0.1)
+    for ax in axes[4:6]:
+        assert ax.images[0].get_clim() == pytest.approx((-0.4, 0.4)), "errors have scales of their own"
+
+
+def test_the_halving_classifiers_halve():
+    models = experiments.operators.halving([2, 5], (12, 12, 3), 4)
+    assert list(models) == ["convolution 2, stride 2", "convolution 5, stride 2", "max pooling", "mean pooling"]
+    for model in models.values():
+        assert model.layers[-3].output.shape[1:3] == (6, 6) and model.output_shape == (None, 4)

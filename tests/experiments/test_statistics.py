@@ -91,6 +91,11 @@ def test_the_verdict_says_what_the_interval_says(apart, said):
     assert statistics.verdict(table.iloc[0]) == said
 
 
+def test_what_does_not_stand_after_the_correction_is_not_settled():
+    row = {"low": 0.003, "high": 0.127, "difference": 0.065, "p_holm": 0.2}
+    assert statistics.verdict(row) == "not settled, as one of several: +0.3 to +12.7 points"
+
+
 def sweeps_table(tmp_path, **columns):
     table = {"run": ["x", "y"], "status": ["done", "failed"], "seed": [0, 1], "regime": ["few", "few"]}
     pd.DataFrame(table | columns).to_csv(tmp_path / "metrics.csv", index=False)
@@ -133,3 +138,43 @@ def test_a_forest_has_points_in_their_row_and_fills_what_stands_after_the_correc
     assert first.get_fillstyle() == "full" and second.get_fillstyle() == "none"
     np.testing.assert_allclose(few.containers[0].lines[2][0].get_segments()[0][:, 0], [1, 3])
     assert [label.get_text() for label in few.get_yticklabels()] == ["a  (over plain)", "b  (over plain)"]
+
+
+def regimes(**differences):
+    """Rows of two variants: {regime: how much higher b is than a, of each seed}."""
+    rows = []
+    for regime, values in differences.items():
+        for seed, value in enumerate(values):
+            start = 0.4 + 0.01 * seed
+            rows += [(regime, seed, "a", start), (regime, seed, "b", start + value)]
+    return pd.DataFrame(rows, columns=["regime", "seed", "variant", "accuracy"])
+
+
+def test_pooled_effects_of_a_balanced_study_are_those_of_the_regimes_means():
+    """Where all regimes have as many runs, the mixed model's interval is Student's over the regimes' means."""
+    rng = np.random.default_rng(0)
+    apart = 0.05 + rng.normal(0, 0.03, (6, 1)) + rng.normal(0, 0.01, (6, 5))
+    table = regimes(**{f"r{number}": row for number, row in enumerate(apart)})
+    row = statistics.pooled(table, "accuracy", {"b": "a"}).iloc[0]
+    middle, low, high = statistics.mean(apart.mean(axis=1))
+    assert [row["difference"], row["low"], row["high"]] == pytest.approx([middle, low, high], rel=1e-3)
+    assert row["p"] == pytest.approx(stats.ttest_1samp(apart.mean(axis=1), 0).pvalue, rel=1e-2)
+    within = apart.var(axis=1, ddof=1).mean()
+    assert row["between"] == pytest.approx((apart.mean(axis=1).var(ddof=1) - within / 5) ** 0.5, rel=1e-2)
+    assert (row["regimes"], row["pairs"]) == (6, 30) and row["p_holm"] == row["p"]
+
+
+def test_regimes_that_differ_by_nothing_are_pooled_and_a_single_one_is_not():
+    table = regimes(few=[0.01, 0.03, -0.01], tail=[0.01, 0.03, -0.01])
+    row = statistics.pooled(table, "accuracy", {"b": "a", "c": "a"}).iloc[0]
+    assert row["difference"] == pytest.approx(0.01) and row["between"] == pytest.approx(0, abs=1e-3)
+    assert statistics.pooled(regimes(few=[0.01, 0.02]), "accuracy", {"b": "a"}).empty
+
+
+def test_the_pooled_figure_has_diamonds_over_the_regimes_circles(drawn):
+    pooled = COMPARED.iloc[[0]].assign(p_holm=0.01)
+    left, right = drawn(statistics.pooled_figure(pooled, COMPARED, {"few": "few labels", "tail": "long tail"}, "a")).axes
+    assert [line.get_xdata()[0] for line in left.lines[:2]] == [2, 0]
+    assert left.containers[0].lines[0].get_xydata().tolist() == [[2, 0]]
+    assert left.containers[0].lines[0].get_fillstyle() == "full"
+    assert [label.get_text() for label in right.get_yticklabels()] == ["few", "tail"]

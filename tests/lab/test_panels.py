@@ -8,6 +8,7 @@ import threading
 import tracemalloc
 
 import nbformat
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
@@ -233,3 +234,31 @@ def test_an_error_in_a_callback_fails_nbval(planted):
     command = [sys.executable, "-m", "pytest", "--nbval", "--nbval-current-env", "-p", "no:cacheprovider", planted.name]
     done = subprocess.run(command, cwd=planted.parent, capture_output=True, text=True)
     assert done.returncode == 1 and "1 failed, 4 passed" in done.stdout and "ZeroDivisionError" in done.stdout
+
+
+def test_the_panel_of_operators_says_the_checkerboards_energy():
+    images = np.random.default_rng(0).integers(0, 256, (3, 12, 12, 3), np.uint8)
+    panel = panels.operators(images, ["transposed", "resize"])
+    panel.controls["weights"].value = "all 1"
+    assert panel.wait() and panel.error is None and "19.0 % in the map of the constant" in panel.below.value
+    panel.controls["operator"].value = "resize"
+    assert panel.wait() and "Checkerboard: 0.0 % in the map of the constant" in panel.below.value
+    panel.controls["stride"].value, panel.controls["image"].value = 3, 2
+    assert panel.wait() and panel.error is None
+
+
+def test_the_panel_of_gradients_has_a_line_a_network():
+    rng = np.random.default_rng(0)
+    panel = panels.gradients(rng.integers(0, 256, (4, 16, 16, 1), np.uint8), np.array([0, 1, 2, 0]), width=2)
+    panel.controls["activation"].value, panel.controls["depth"].value = "linear", 3
+    assert panel.wait() and panel.error is None
+    (ax,) = panel.figure.axes
+    assert ax.get_title() == "linear" and [line.get_xdata().tolist() for line in ax.lines] == 5 * [[1, 2, 3]]
+
+
+def test_the_panel_of_a_study_has_its_regimes():
+    rows = [(regime, "plain", [0.1, height]) for regime, height in (("few", 0.2), ("tail", 0.9))]
+    panel = panels.study(pd.DataFrame(rows, columns=["regime", "variant", "curve"]))
+    assert panel.controls["regime"].options == ("few", "tail")
+    panel.controls["regime"].value = "tail"
+    assert panel.wait() and panel.figure.axes[0].lines[0].get_ydata().tolist() == [0.1, 0.9]

@@ -153,3 +153,18 @@ def test_depth_to_space():
     assert found[0, :2, :2].tolist() == [[[0, 1], [2, 3]], [[4, 5], [6, 7]]]
     assert found[0, 2:, 2:].tolist() == [[[24, 25], [26, 27]], [[28, 29], [30, 31]]]
     np.testing.assert_array_equal(numpy(networks.upsampling.DepthToSpace(1)(x)), x)
+
+
+@pytest.mark.parametrize(("kernel", "finer"), [(1, 2), (3, 2), (3, 3), (5, 2)])
+def test_a_subpixel_convolution_is_a_transposed_convolution_of_a_larger_kernel(kernel, finer):
+    maps = np.random.default_rng(0).normal(size=(2, 6, 7, 3)).astype(np.float32)
+    subpixel = networks.upsampling.SubpixelConv2D(4, kernel, finer, kernel_initializer="glorot_uniform")
+    wanted = numpy(subpixel(maps))
+    np.testing.assert_allclose(numpy(networks.upsampling.as_transposed(subpixel)(maps)), wanted, atol=1e-5)
+
+
+def test_a_subpixel_convolution_of_an_even_kernel_has_no_such_twin():
+    subpixel = networks.upsampling.SubpixelConv2D(4, 2)
+    subpixel.build((None, 6, 6, 3))
+    with pytest.raises(ValueError, match="kernel_size must be odd, not 2"):
+        networks.upsampling.as_transposed(subpixel)

@@ -60,3 +60,11 @@ def test_gaps_of_accuracy_are_drawn_where_the_table_says():
     line, trained, tested = ax.lines
     assert line.get_xdata()[0] == 0.5
     assert (trained.get_xdata().tolist(), tested.get_xdata().tolist()) == ([0.9, 0.8], [0.5, 0.6])
+
+
+def test_learning_curves_have_the_interval_over_the_seeds():
+    """0.1, 0.2 and 0.3: standard error 0.1 / √3, t(0.975, 2) = 4.303, so ± 0.248."""
+    (ax,) = training.learning_curves({"a": np.array([[0.1], [0.2], [0.3]]), "b": np.array([[0.5]])}).axes
+    (band,) = ax.collections
+    ends = band.get_paths()[0].vertices[:, 1]
+    assert [ends.min(), ends.max()] == pytest.approx([0.2 - 0.2484, 0.2 + 0.2484], abs=1e-4)
