@@ -222,18 +222,11 @@ SETTINGS = CLASSIFIER | {
     "epochs_of": mapping(dict.fromkeys(DAMAGES, COUNT)),
     "code": whole(1, 65_536),
     "divergence_weight": FROM_0,
-    "generator_filters": sequence(CHANNELS),
-    "generator_epochs": COUNT,
     "scenes": COUNT,
     "scene_side": Setting(
         "a multiple of 8, from 16 to 4,096", lambda value: checks.is_whole(value) and 16 <= value <= 4096 and value % 8 == 0
     ),
     "objects": COUNT,
-    "segment_filters": STAGES,
-    "segment_normalization": one_of("none", "batch", "deconvolution_and_batch"),
-    "segment_epochs": COUNT,
-    "segment_batch_size": COUNT,
-    "segment_learning_rate": ABOVE_0,
     # operators
     "kernels": sequence(whole(1, 255)),
     "sizes": sequence(whole(1, 4096)),
@@ -252,11 +245,15 @@ SETTINGS = CLASSIFIER | {
     # where results go
     "run_dir": NAME,
 }
+ONE_A_STAGE = sequence(CHANNELS)  # a convolution
+OF_A_DECODER = one_of("none", "batch", "deconvolution_and_batch")  # normalization
 NOTEBOOKS = {  # names that mean something else, or less, in one notebook
     "01_data": {"labels_per_class": COUNT},
     "05_experiments": {"filters": sequence(CHANNELS)},
     "07_accuracy": {"filters": sequence(CHANNELS)},
     "08_restoration": {"decoder": one_of(*DECODERS[1:]), "judged": one_of(*DAMAGES)},
+    "09_generation": {"decoder": one_of(*DECODERS[1:]), "filters": ONE_A_STAGE},
+    "10_segmentation": {"normalization": OF_A_DECODER},
     "11_operators": {"filters": CHANNELS, "strides": sequence(whole(2, 255)), "channels": CHANNELS},
     "12_training_claims": {"images_per_epoch": COUNT},
     "14_your_model": {"square": whole(0), "stride": whole(0)},

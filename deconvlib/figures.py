@@ -68,21 +68,19 @@ def image_rows(rows, caption=None):
     """A row of images for each name: {name: images}. The rows may differ in length, the images of all have one size."""
     rows = {name: pixels(images) for name, images in rows.items()}
     columns = max(map(len, rows.values()))
+    names = 0.075 * max(map(len, rows)) + 0.1  # inches, at their size
+    side = min((WIDTH - names) / columns, 1.0)
     blank = {name: np.ones((columns - len(images), *images.shape[1:])) for name, images in rows.items()}
     sheet = mosaic(np.stack([np.concatenate([images, blank[name]]) for name, images in rows.items()]), gap=1)
-    fig, ((ax,),) = grid(1, 1, row_height=0.5 * WIDTH * sheet.shape[0] / sheet.shape[1] + 0.1)
+    width = side * columns
+    fig = figure(width * sheet.shape[0] / sheet.shape[1] + 0.1 + 0.25 * bool(caption), width + names)
+    ax = fig.subplots()
+    bare(ax)
     show(ax, sheet)
     for index, name in enumerate(rows):
         place = (index + 0.5) * sheet.shape[0] / len(rows)
         ax.text(-2, place, name, ha="right", va="center", fontsize=8)
     return captioned(fig, caption)
-
-
-def painted(masks, num_classes):
-    """Numbers of classes as colours, (n, height, width) -> (n, height, width, 3) in [0, 1]; class 0 is nearly white."""
-    colours = matplotlib.colormaps["tab20"](np.arange(num_classes) % 20)[:, :3].astype(np.float32)
-    colours[0] = 0.95
-    return colours[masks]
 
 
 def to_display(projections):

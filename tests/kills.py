@@ -30,8 +30,7 @@ RUNS = {
     },
     "08_restoration": {
         **{"dataset_name": "digits", "train_images": "100", "test_images": "20", "damages": '["noise"]', "no_skips": "[]"},
-        **{"filters": "[4]", "epochs": "4", "code": "4", "generator_filters": "[4]", "generator_epochs": "3", "scenes": "40"},
-        **{"scene_side": "16", "objects": "1", "segment_filters": "[4]", "segment_epochs": "3"},
+        **{"filters": "[4]", "epochs": "4"},
     },
 }
 TIMES = ("seconds", "images a second")  # of what is measured, these differ

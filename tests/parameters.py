@@ -37,11 +37,16 @@ OTHERS = {
     "08_restoration": {
         **{"dataset_name": "digits", "train_images": 200, "test_images": 40, "turned": True, "batch_size": 20},
         **{"damages": ["holes", "half size", "blur"], "no_skips": ["half size"], "judged": "holes", "decoder": "subpixel"},
-        **{"filters": [4, [8, 8]], "epochs": 8, "epochs_of": {"holes": 9}, "code": 5, "divergence_weight": 0.1},
-        **{"generator_filters": [8, 4], "generator_epochs": 2, "scenes": 150, "scene_side": 16, "objects": 1},
-        **{"segment_filters": [4, [8, 8]], "segment_normalization": "none", "segment_epochs": 3},
-        **{"segment_batch_size": 20, "segment_learning_rate": 2e-3, "learning_rate": 1e-2, "precision": "mixed_bfloat16"},
-        **{"seed": 1},
+        **{"filters": [4, [8, 8]], "epochs": 8, "epochs_of": {"holes": 9}, "learning_rate": 1e-2},
+        **{"precision": "mixed_bfloat16", "seed": 1},
+    },
+    "09_generation": {
+        **{"dataset_name": "digits", "train_images": 200, "test_images": 40, "decoder": "subpixel", "code": 5},
+        **{"divergence_weight": 0.1, "filters": [8, 4], "epochs": 2, "batch_size": 20, "learning_rate": 1e-2, "seed": 1},
+    },
+    "10_segmentation": {
+        **{"scenes": 150, "scene_side": 16, "objects": 1, "turned": True, "filters": [4, [8, 8]], "normalization": "none"},
+        **{"epochs": 3, "batch_size": 20, "learning_rate": 2e-3, "seed": 1},
     },
     "11_operators": {
         **{"dataset_name": "digits", "train_images": 200, "test_images": 60, "kernels": [1, 3], "strides": [3]},

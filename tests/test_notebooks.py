@@ -136,7 +136,6 @@ def test_the_same_decoder_segments_images_of_the_users_own(tmp_path, capfd):
             tmp_path / f"images/{index}.jpg"
         )
         Image.fromarray(mask).save(tmp_path / f"masks/{index}.png")
-    given = OTHERS["08_restoration"] | {"damages": ["noise"], "no_skips": ["noise"], "judged": "noise", "generator_epochs": 1}
-    given |= {"masks_dir": str(tmp_path), "segment_epochs": 8, "turned": False}
-    assert run.run(["08"], overrides=given, out=tmp_path / "out", folder=FOLDER) == 0, capfd.readouterr().out
-    assert "255" in (tmp_path / "out" / "08_restoration.html").read_text(encoding="utf-8")
+    given = OTHERS["10_segmentation"] | {"masks_dir": str(tmp_path), "epochs": 8, "turned": False}
+    assert run.run(["10"], overrides=given, out=tmp_path / "out", folder=FOLDER) == 0, capfd.readouterr().out
+    assert "255" in (tmp_path / "out" / "10_segmentation.html").read_text(encoding="utf-8")

@@ -18,6 +18,7 @@ from deconvlib.experiments import (
     randomization,
     restoration,
     saliency,
+    segmentation,
     statistics,
     vanishing,
 )

@@ -9,13 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 from scipy import ndimage
 from scipy.signal import windows
 from skimage import exposure, restoration
 
 from deconvlib import figures, progress
-from deconvlib.experiments import quality
+from deconvlib.experiments import quality, statistics
 
 HOLE = 4  # side in pixels of a missing square
 BLUR_NOISE = 0.01  # standard deviation of the noise after a blur: without noise a blur can be undone exactly
@@ -45,6 +46,11 @@ class Damage:
     def enlarged(self, damaged: np.ndarray) -> np.ndarray:
         """Damaged images in the size of the originals: each pixel `scale` × `scale` times."""
         return damaged.repeat(self.scale, axis=1).repeat(self.scale, axis=2)
+
+    def remedies(self, clean: np.ndarray, seed: int = 0) -> dict[str, Callable]:
+        """{method: function(damaged, strength=None) -> restored}: "damaged", which does nothing, and each method `tuned`."""
+        untouched = {"damaged": lambda images, strength=None: self.enlarged(images)}
+        return untouched | {name: self.tuned(name, clean, seed) for name in self.methods}
 
     def tuned(self, name: str, clean: np.ndarray, seed: int = 0) -> Callable:
         """A function (damaged, strength=None) -> restored: method `name` with the setting that is best for `clean`.
@@ -160,9 +166,89 @@ DAMAGES = {
     "low contrast": Damage("contrast left", 0.3, (0.8, 0.5, 0.3, 0.2, 0.15), _paler, _CONTRAST),
 }
 
+MEASURES = {"accuracy": "right", "PSNR": "psnr"}  # of `over_strengths`: the mean, and the values of the images
+
+
+def table(scores: dict) -> pd.DataFrame:
+    """Mean PSNR and SSIM with their 95 % intervals, as text: a row for each (damage, method).
+
+    scores: {(damage, method): the images' quality, from `quality.of_images`}.
+    """
+    rows = {}
+    for key, score in scores.items():
+        psnr, ssim = (statistics.interval(score[measure]) for measure in ("PSNR", "SSIM"))
+        rows[key] = {"PSNR, dB": f"{psnr[0]:.2f} ± {psnr[1]:.2f}", "SSIM": f"{ssim[0]:.3f} ± {ssim[1]:.3f}"}
+    found = pd.DataFrame.from_dict(rows, orient="index")
+    found.index = pd.MultiIndex.from_tuples(rows, names=["damage", "method"])
+    return found
+
+
+def gains(scores: dict) -> pd.DataFrame:
+    """How much each decoder gains over the best classical method for its damage, image by image: a row a decoder.
+
+    scores: as for `table`; the decoders' methods begin with "decoder". Columns: damage, decoder, best (the classical method
+    of the highest mean PSNR), gain (mean difference in dB), half (of its 95 % t interval), verdict.
+    """
+    rows = []
+    for damage, method in scores:
+        if method.startswith("decoder"):
+            psnr = {name: scores[damage, name]["PSNR"] for name in (method, *DAMAGES[damage].methods)}
+            rows.append({"damage": damage, "decoder": method} | _against_the_best(psnr, method))
+    return pd.DataFrame(rows)
+
+
+def _against_the_best(values, method):
+    """The method against the best of the others: values are {method: one for each image}."""
+    best = max((name for name in values if name != method), key=lambda name: np.mean(values[name]))
+    gain, half = statistics.interval(np.subtract(values[method], values[best], dtype=float))
+    verdict = "better than" if gain > half else "worse than" if gain < -half else "not shown to differ from"
+    return {"best": best, "gain": gain, "half": half, "verdict": verdict}
+
+
+def gains_figure(table):
+    """The `gains` as points with their 95 % intervals: right of the line the decoder is better."""
+    fig, ax = figures.one(0.8 + 0.24 * len(table))
+    places = np.arange(len(table))[::-1]
+    ax.errorbar(table["gain"], places, xerr=table["half"], fmt="o", markersize=4, capsize=2)
+    ax.axvline(0, color="0.6", linewidth=1)
+    ax.set_yticks(places, [f"{row.damage}: {row.decoder} over {row.best}" for row in table.itertuples()])
+    ax.set(xlabel="gain in PSNR, dB: right of the line the decoder is better", ylim=(-0.6, len(table) - 0.4))
+    return fig
+
+
+def over_strengths(damage: Damage, methods: dict, images: np.ndarray, right: Callable, seed: int = 0) -> pd.DataFrame:
+    """What is left of images, damaged more and more strongly, after each method: a row for each strength and method.
+
+    methods: {name: function(damaged, strength) -> restored}. right: right(images) -> whether a classifier is right, (n,).
+    Columns: strength, method, right and psnr (an entry for each image), accuracy and PSNR (their means). The first row is of
+    the images as they are.
+    """
+    rows = [{"strength": np.nan, "method": "clean", "right": right(images), "psnr": np.full(len(images), np.nan)}]
+    for strength in progress.steps(damage.strengths, "restoring", "strength"):
+        damaged = damage(images, np.random.default_rng(seed), strength)
+        for name, method in methods.items():
+            restored = method(damaged, strength)
+            psnr = quality.of_images(restored, images)["PSNR"].to_numpy()
+            rows.append({"strength": strength, "method": name, "right": right(restored), "psnr": psnr})
+    found = pd.DataFrame(rows)
+    return found.assign(accuracy=found["right"].map(np.mean), PSNR=found["psnr"].map(np.mean))
+
+
+def verdicts(table: pd.DataFrame, method: str = "decoder") -> pd.DataFrame:
+    """Whether `method` is better than the best of the others, at each strength; table: from `over_strengths`.
+
+    A row a strength; columns accuracy and PSNR, in words; by 95 % t intervals of the differences, image by image.
+    """
+    rows = {}
+    for strength, group in table.dropna(subset="strength").groupby("strength"):
+        by = group.set_index("method")
+        found = {measure: _against_the_best(by[column].to_dict(), method) for measure, column in MEASURES.items()}
+        rows[strength] = {measure: f"{one['verdict']} {one['best']}" for measure, one in found.items()}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("strength")
+
 
 def figure(table, label):
-    """Accuracy and PSNR by the strength of a damage, a line a method. table: columns strength, method, accuracy, PSNR.
+    """Accuracy and PSNR by the strength of a damage, a line a method. table: from `over_strengths`.
 
     A method without a strength, such as none on clean images, is a dashed line.
     """

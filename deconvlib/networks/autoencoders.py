@@ -45,7 +45,7 @@ def encoder_decoder(
     Raises ValueError for a name or number that cannot work, sides that don't halve so often among them.
     """
     allowed.check(image_shape=image_shape, filters=filters, decoder_kernel_size=decoder_kernel_size, seed=seed)
-    allowed.check(segment_normalization=normalization, channels=channels)
+    allowed.refuse("normalization", normalization, allowed.OF_A_DECODER)
     stages = stages_of(filters)
     _check(image_shape, stages, decoder)
     _check_correction(image_shape, channels, correction, holes, scale)
@@ -128,7 +128,7 @@ def variational(
     Raises ValueError for a name or number that cannot work.
     """
     allowed.check(image_shape=image_shape, code=code, divergence_weight=divergence_weight, seed=seed)
-    allowed.refuse("filters", filters, allowed.SETTINGS["generator_filters"])
+    allowed.refuse("filters", filters, allowed.ONE_A_STAGE)
     _check(image_shape, filters, decoder)
     initial = map(keras.initializers.GlorotUniform, seeds_of(seed))
 
@@ -203,6 +203,7 @@ def _check(image_shape, filters, decoder):
 
 
 def _check_correction(image_shape, channels, correction, holes, scale):
+    allowed.check(channels=channels)
     if scale < 1 or scale & (scale - 1):
         raise ValueError(f"scale must be a power of 2, not {scale}")
     if correction and channels != image_shape[2]:

@@ -252,19 +252,30 @@ def measure_gradients(panel):
     gradients.keep("12_gradients")
 
 
-def restore_and_generate(panel):
-    restore = panel("08_restoration", 0)
+def restore(panel):
+    restore = panel("08_restoration")
     restore.shows(damage="half size")
     restore.shows(damage="blur", image=3)
     assert restore.changes(lambda: restore.set("strength", 4))
     restore.keep("08_restore")
-    walk = panel("08_restoration", 1)
+
+
+def walk(panel):
+    walk = panel("09_generation")
     assert walk.changes(lambda: walk.set("share of the way", 0.9))
     assert walk.changes(lambda: walk.set("from image", 5))
     assert walk.changes(lambda: walk.set("towards image", 7))
     another = walk.control("class").locator("option").nth(5).inner_text()
     assert walk.changes(lambda: walk.set("class", another))
-    walk.keep("08_generate")
+    walk.keep("09_walk")
+
+
+def segment(panel):
+    segment = panel("10_segmentation")
+    segment.shows(scene=3)
+    another = segment.control("class").locator("option").nth(5).inner_text()
+    assert segment.changes(lambda: segment.set("class", another))
+    segment.keep("10_segment")
 
 
 def audit(panel):
@@ -280,7 +291,9 @@ ALL = (
     explore_features,
     move_and_occlude,
     explore_the_study,
-    restore_and_generate,
+    restore,
+    walk,
+    segment,
     compare_operators,
     measure_gradients,
     audit,
