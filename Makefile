@@ -35,7 +35,7 @@ benchmark: $(READY)-benchmark  ## agreement, time and memory beside the other to
 	$(BIN)/python tests/benchmarks/operators.py
 
 lab: $(READY)  ## open JupyterLab
-	$(if $(DECONVLIB_DATA),DECONVLIB_DATA=$(abspath $(DECONVLIB_DATA))) $(BIN)/jupyter lab --notebook-dir=notebooks
+	$(if $(DECONVLIB_DATA),DECONVLIB_DATA=$(abspath $(DECONVLIB_DATA))) $(BIN)/jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks
 
 screenshots: $(READY)  ## what each panel looks like, into reports/panels
 	SCREENSHOTS=$(abspath reports/panels) $(BIN)/pytest -q tests/browser/test_lab.py

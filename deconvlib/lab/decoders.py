@@ -5,12 +5,12 @@ import numpy as np
 from deconvlib import figures, training
 from deconvlib.experiments import quality, segmentation
 from deconvlib.experiments.restoration import DAMAGES
-from deconvlib.lab import panels
+from deconvlib.lab.explorer import Explorer, explore
 
 STEPS = np.linspace(0, 1, 9, dtype=np.float32)[:, None]  # of a walk
 
 
-def restore(methods: dict, images: np.ndarray) -> panels.Explorer:
+def restore(methods: dict, images: np.ndarray) -> Explorer:
     """A panel: an image, damaged as strongly as is chosen, and what each method makes of it, with its PSNR.
 
     methods: {damage: {method: function(damaged, strength) -> restored}}; images: float (n, height, width, channels) in [0, 1].
@@ -30,10 +30,10 @@ def restore(methods: dict, images: np.ndarray) -> panels.Explorer:
         "image": "image: number of a test image",
     }
     controls = {"damage": list(methods), "strength": (0, 4), "image": (0, len(images) - 1)}
-    return panels.explore(draw, start={"strength": 2}, about=about, **controls)
+    return explore(draw, start={"strength": 2}, about=about, **controls)
 
 
-def walk(parts, images: np.ndarray, class_names) -> panels.Explorer:
+def walk(parts, images: np.ndarray, class_names) -> Explorer:
     """A panel: a generator's images on the straight line between the codes of two images.
 
     parts: `networks.variational` that is told the class; images: float (n, height, width, channels) in [0, 1].
@@ -51,10 +51,10 @@ def walk(parts, images: np.ndarray, class_names) -> panels.Explorer:
     about |= {"towards": "towards image", "image": "from image"}
     number = (0, len(images) - 1)
     controls = {"image": number, "towards": number, "share": (0.0, 1.0, 0.05), "label": list(class_names)}
-    return panels.explore(draw, start={"towards": 1, "share": 0.5}, about=about, **controls)
+    return explore(draw, start={"towards": 1, "share": 0.5}, about=about, **controls)
 
 
-def segment(likely: dict, scenes: np.ndarray, truth: np.ndarray, class_names) -> panels.Explorer:
+def segment(likely: dict, scenes: np.ndarray, truth: np.ndarray, class_names) -> Explorer:
     """A panel: where in a scene each network expects the chosen class.
 
     likely: {network: probabilities (n, height, width, classes)}; scenes: float (n, height, width, channels) in [0, 1];
@@ -67,4 +67,4 @@ def segment(likely: dict, scenes: np.ndarray, truth: np.ndarray, class_names) ->
 
     about = {"scene": "scene: number of a test scene", "label": "class: its probability is drawn"}
     start = {"label": list(class_names)[1]}
-    return panels.explore(draw, start=start, about=about, scene=(0, len(scenes) - 1), label=list(class_names))
+    return explore(draw, start=start, about=about, scene=(0, len(scenes) - 1), label=list(class_names))

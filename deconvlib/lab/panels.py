@@ -2,6 +2,7 @@
 
 from deconvlib.lab.comparisons import gradients, operators, study
 from deconvlib.lab.controls import newest
+from deconvlib.lab.decoders import restore, segment, walk
 from deconvlib.lab.explorer import explore
 from deconvlib.lab.trainer import train
 
