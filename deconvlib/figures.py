@@ -164,6 +164,11 @@ def bare(ax):
     ax.set(xticks=[], yticks=[])  # or Matplotlib lays out what nobody sees, which takes half of a figure's time
 
 
+def plain(text):
+    """The text as Matplotlib shows it letter by letter: a dollar sign begins no formula."""
+    return str(text).replace("$", r"\$")
+
+
 def show(ax, image, title=""):
     ax.imshow(image if image.shape[-1] == 3 else image[..., 0], vmin=0, vmax=1)
     ax.set_title(title, fontsize=8)

@@ -74,6 +74,15 @@ def test_the_gallery_puts_patches_left_and_projections_right():
     np.testing.assert_allclose(image.get_array(), shown, atol=1 / 255)
 
 
+def test_projections_of_a_channel_that_are_one_picture_are_shown_once():
+    projections = np.arange(1.0, 5).reshape(4, 1, 1, 1) * np.array([[1.0, -1.0], [0.5, 0.0]])[..., None]
+    for last, enlarged in ((1.0, True), (-1.0, False)):
+        projections[3] *= last
+        (image,) = deconvnet.gallery(patches(np.zeros((1, 4, 2, 2, 1)), projections[None])).axes[0].images
+        right = image.get_array()[:, -len(image.get_array()) :]
+        assert (len(np.unique(right[: len(right) // 2, : len(right) // 2])) == 1) == enlarged
+
+
 @pytest.mark.parametrize(
     ("draw", "said"),
     [

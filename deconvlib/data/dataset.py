@@ -69,6 +69,10 @@ class Dataset(_Images):
         if labels.shape != images.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
             raise ValueError(f"{part} labels must be {len(images)} integers, one an image, not {_form(labels)}")
 
+    def class_counts(self) -> np.ndarray:
+        """Training images of each class, (classes,)."""
+        return np.bincount(self.y_train, minlength=self.num_classes)
+
     def take(self, train: int | None = None, test: int | None = None, seed: int = 0) -> "Dataset":
         """A random subset of so many training and test images; None keeps all. Where there are fewer, all; a line says so."""
         for part, wanted, labels in (("training", train, self.y_train), ("test", test, self.y_test)):
@@ -87,7 +91,7 @@ class Dataset(_Images):
         """Few labels: n random training images of each class. Of a class with fewer, all; a line says so."""
         if n < 1:
             raise ValueError(f"{n} training images of each class asked of {self.name}: ask for 1 or more")
-        sizes = np.bincount(self.y_train, minlength=self.num_classes)
+        sizes = self.class_counts()
         if fewer := np.count_nonzero(sizes < n):
             least = f"down to {sizes.min()} of {self.class_names[sizes.argmin()]!r}"
             said = f"fewer in {fewer} of {self.num_classes} classes, {least}: all of theirs are taken"
@@ -101,7 +105,7 @@ class Dataset(_Images):
         and 1 at least.
         """
         allowed.check(imbalance=imbalance)
-        largest = np.bincount(self.y_train, minlength=self.num_classes).min()
+        largest = self.class_counts().min()
         if not largest:
             raise ValueError(f"{self.name}: some of the {self.num_classes} classes have no training images")
         steps = max(self.num_classes - 1, 1)
@@ -148,6 +152,20 @@ class Sample(NamedTuple):
     labels: np.ndarray | None
     class_names: tuple[str, ...]
     source: tuple[str, ...]
+
+    def in_classes_of(self, classes: int, class_names=()) -> tuple[list[str], np.ndarray | None]:
+        """(names, labels) as a model of so many classes numbers them. labels: (n,), or None where they cannot be told.
+
+        class_names: the model's, in its order; none: those of the images, where their number is the model's.
+        """
+        fits = len(self.class_names) == classes
+        names = list(class_names) or (list(self.class_names) if fits else [f"class {index}" for index in range(classes)])
+        if self.labels is None:
+            return names, None
+        if not set(self.class_names) <= set(names):
+            print(f"the images have {len(self.class_names)} classes, the model {classes}: their labels are left aside")
+            return names, None
+        return names, np.array([names.index(name) for name in self.class_names])[self.labels]
 
 
 @dataclass(frozen=True, repr=False)

@@ -2,13 +2,14 @@
 
 from deconvlib.deconvnet import figures, receptive_field
 from deconvlib.deconvnet.activations import Units, strongest
-from deconvlib.deconvnet.figures import gallery
+from deconvlib.deconvnet.figures import gallery, layer_gallery
 from deconvlib.deconvnet.projection import (
     Patches,
     coverage,
     project,
     project_units,
     rectified_convolutions,
+    spread_layers,
     switches,
 )
 from deconvlib.deconvnet.rules import RULES

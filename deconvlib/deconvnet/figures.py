@@ -4,13 +4,14 @@ import numpy as np
 from matplotlib.patches import Rectangle
 
 from deconvlib import figures
-from deconvlib.deconvnet.projection import Patches
+from deconvlib.deconvnet.projection import Patches, project_units
 
 
 def gallery(patches: Patches, titles=None, columns=2, caption=figures.SCALING):
     """Figure 2 of Zeiler & Fergus: for each channel what excited it most, beside the projections of those activations.
 
     patches: of units of shape (channels, k), with pixels uint8 or in [0, 1]. titles: one a channel; None: layer and channel.
+    Where all projections of a channel are one picture, as in a first layer, it is shown once, enlarged.
     """
     if patches.pixels.ndim != 5:
         raise ValueError(f"a gallery shows patches of units of shape (channels, k), not {patches.pixels.shape[:-3]}")
@@ -22,10 +23,35 @@ def gallery(patches: Patches, titles=None, columns=2, caption=figures.SCALING):
     # tiles of patches and of projections side by side, with the height of a title
     fig, axs = figures.grid(rows, columns, row_height=figures.WIDTH / columns / 2 + 0.15)
     for ax, images, maps, title in zip(axs.flat, pixels, figures.to_display(patches.projections), titles, strict=False):
-        left, right = figures.square(images), figures.square(maps)
+        left = figures.square(images)
+        right = _enlarged(maps[0], left.shape[:2]) if _alike(maps) else figures.square(maps)
         divide = np.ones((left.shape[0], max(left.shape[1] // 20, 1), left.shape[2]))
         figures.show(ax, np.concatenate([left, divide, right], axis=1), title)
     return figures.captioned(fig, caption)
+
+
+def _alike(maps):
+    centred = (maps - 0.5).reshape(len(maps), -1)
+    lengths = np.linalg.norm(centred, axis=1)
+    return bool(lengths.all() and (centred @ centred[0] > 0.999 * lengths * lengths[0]).all())
+
+
+def _enlarged(image, size):
+    rows, columns = (np.arange(side) * own // side for side, own in zip(size, image.shape[:2], strict=True))
+    return image[rows][:, columns]
+
+
+def layer_gallery(model, images, layer, units, channels=6, rule="deconvnet", seed=0):
+    """`gallery` of so many channels of a layer that fire, drawn at random by `seed`, projected by `rule`.
+
+    units: of shape (all channels, k), from `strongest` of these images.
+    """
+    firing = np.flatnonzero(units.activation[:, 0] > 0)
+    drawn = np.sort(np.random.default_rng(seed).permutation(firing)[:channels])
+    if not len(drawn):
+        return figures.message(f"{layer}: no channel fires on any of these images")
+    patches = project_units(model, images, layer, units[drawn], rule)
+    return gallery(patches, [f"channel {channel}" for channel in drawn], caption=f"{layer}. {figures.SCALING}")
 
 
 def switches(images, maps, chosen):
@@ -45,7 +71,7 @@ def switches(images, maps, chosen):
             ax.imshow(values, cmap="gray", vmin=0, vmax=limit, interpolation="nearest")
     for ax, name in zip(axs[:, 0], ("image", "map", "maxima"), strict=True):
         figures.row_name(ax, name)
-    return fig
+    return figures.captioned(fig, "Maps and maxima: black is zero or less, each map scaled by its largest value.")
 
 
 def projections(images, named):

@@ -191,6 +191,15 @@ def rectified_convolutions(model: keras.Model) -> list[str]:
     return found
 
 
+def spread_layers(model: keras.Model, count: int) -> list[str]:
+    """So many rectified convolutions, spread over the depth; of a model without any: convolutions, else dense layers."""
+    reachable = {layer.name for layer in model.layers}
+    found = [name for name in rectified_convolutions(model) if name in reachable]
+    for kind in ("Conv", "Dense"):
+        found = found or [step.name for step in graph.steps(model) if kind in type(step.operation).__name__]
+    return [found[index] for index in np.unique(np.linspace(0, len(found) - 1, count).round().astype(int))]
+
+
 class _Engine:
     """How units of one layer are projected, planned and compiled once for a rule and a size of images (height, width).
 

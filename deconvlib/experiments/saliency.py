@@ -7,7 +7,7 @@ what drives a unit, not why a class. Maps are (n, height, width), by any method;
 import numpy as np
 from skimage.filters import sobel
 
-from deconvlib import checks
+from deconvlib import checks, figures
 from deconvlib.backend import keras
 from deconvlib.deconvnet import graph, inputs, projection
 from deconvlib.deconvnet.activations import Units
@@ -80,3 +80,19 @@ def check_finite(maps):
     bad = np.flatnonzero(~np.isfinite(maps).reshape(len(maps), -1).all(axis=1))
     if len(bad):
         raise ValueError(f"map {bad[0]} holds NaN or infinity")
+
+
+def answers_figure(model, images, answers, confidence, class_names, labels=None, rule="deconvnet"):
+    """Each image under the class that was given, over the score of that class projected back to the pixels by `rule`.
+
+    images: (n, height, width, channels), uint8. answers, labels: integers (n,), given and true class; confidence: (n,),
+    probability of the given one.
+    """
+    names = [figures.plain(name) for name in class_names]
+    titles = [f"{names[given]}, {100 * sure:.2g} %" for given, sure in zip(answers, confidence, strict=True)]
+    if labels is not None:
+        titles = [f"{title}\nis {names[label]}" for title, label in zip(titles, labels, strict=True)]
+    driven = figures.to_display(class_projections(model, images, answers, rules=(rule,))[rule])
+    rows = np.concatenate([images / np.float32(255), driven])
+    titles += [f"for {names[given]}" for given in answers]
+    return figures.image_sheet(rows, titles, columns=len(images), caption=f"Rule {rule}. {figures.SCALING}")

@@ -1,10 +1,14 @@
 """Controls over functions that already work without them: what notebooks type, one line a panel."""
 
+from deconvlib.lab.browsing import augmentation, browse, shortage
+from deconvlib.lab.building import build
 from deconvlib.lab.comparisons import gradients, operators, study
 from deconvlib.lab.controls import newest
 from deconvlib.lab.decoders import restore, segment, walk
 from deconvlib.lab.explorer import explore
+from deconvlib.lab.features import channels, features
 from deconvlib.lab.trainer import train
+from deconvlib.lab.trainings import confusion, train_classifier
 
 
 def check():

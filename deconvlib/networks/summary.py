@@ -46,7 +46,7 @@ KINDS = {
 
 
 def architecture(table):
-    """The network as boxes: height is the map's height, width grows with the logarithm of its channels.
+    """The network as boxes: height is the map's height, width the square root of its channels.
 
     table: one row a layer with columns layer, kind, shape (height, width, channels) or (units,), and parameters.
     """
@@ -58,7 +58,7 @@ def architecture(table):
     for row in rows:
         shape = row["shape"]
         height = max(shape[0] / tallest, 0.03) if len(shape) == 3 else 0.15 + 0.06 * np.log2(shape[-1])
-        width = 0.12 * np.log2(shape[-1] + 1) if len(shape) == 3 else 0.25
+        width = 0.1 * np.sqrt(shape[-1]) if len(shape) == 3 else 0.25
         colour = KINDS.get(row["kind"], "#999999")
         box = ax.add_patch(Rectangle((left, -height / 2), width, height, facecolor=colour, edgecolor="white"))
         seen.setdefault(row["kind"], box)
@@ -71,13 +71,18 @@ def architecture(table):
     return fig
 
 
-def matrix_of_operator(matrix):
-    """A linear operator's matrix, zero white, with limits that are the same on both sides."""
-    limit = np.abs(matrix).max() or 1
-    fig, ax = figures.one(3.0)
-    image = ax.imshow(matrix, cmap="RdBu_r", vmin=-limit, vmax=limit)
-    ax.set(xlabel=f"input pixel, 0 to {matrix.shape[1] - 1}", ylabel=f"output pixel, 0 to {matrix.shape[0] - 1}")
-    fig.colorbar(image, ax=ax, label="weight")
+def matrices(named):
+    """Matrices of linear operators side by side, zero white, on one scale. named: {title: (outputs, inputs)}."""
+    limit = max(np.abs(matrix).max() for matrix in named.values()) or 1
+    fig = figures.figure(3.6)
+    axs = fig.subplots(1, len(named), squeeze=False, width_ratios=[matrix.shape[1] for matrix in named.values()])[0]
+    for ax, (title, matrix) in zip(axs, named.items(), strict=True):
+        image = ax.imshow(matrix, cmap="RdBu_r", vmin=-limit, vmax=limit)
+        ax.set(
+            xlabel=f"input pixel, 0 to {matrix.shape[1] - 1}", ylabel=f"output pixel, 0 to {matrix.shape[0] - 1}", title=title
+        )
+        ax.locator_params(integer=True, nbins=6)
+    fig.colorbar(image, ax=axs, label="weight")
     return fig
 
 

@@ -1,5 +1,7 @@
 """Training images moved and mirrored, in ways that are fast on every backend."""
 
+import numpy as np
+
 from deconvlib import allowed
 from deconvlib.backend import keras
 
@@ -14,6 +16,18 @@ def augmentation(flip: bool = True, shift: float = 0.1, seed: int = 0) -> tuple[
     allowed.check(flip=flip, shift=shift, seed=seed)
     flips = (keras.layers.RandomFlip("horizontal", seed=seed),) if flip else ()
     return (*flips, RandomShift(shift, seed=seed + 1)) if shift else flips
+
+
+def augmented(image: np.ndarray, copies: int, flip: bool = True, shift: float = 0.1, seed: int = 0) -> np.ndarray:
+    """An image (height, width, channels), uint8, over copies of it as an epoch may show them: float32 (1 + copies, ...)."""
+    shown = [image[None] / np.float32(255)]
+    layers = augmentation(flip, shift, seed)
+    for _ in range(copies):
+        copy = shown[0]
+        for layer in layers:
+            copy = layer(copy, training=True)
+        shown.append(np.asarray(copy))
+    return np.concatenate(shown)
 
 
 @keras.saving.register_keras_serializable(package="deconvlib")

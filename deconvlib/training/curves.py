@@ -50,11 +50,22 @@ def _curves(fig, histories):
     fig.legend(*axs[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
 
 
-def gradient_norms(history):
-    """Norm of the loss' gradient at each kernel after each epoch, one line a layer, from first (dark) to last."""
-    norms = {column.removeprefix("gradient/"): history[column] for column in history if column.startswith("gradient/")}
-    colours = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, len(norms)))
-    return _by_epoch(norms, colours, ylabel="norm of the gradient at the kernel", yscale="log")
+def gradient_norms(histories):
+    """Norm of the loss' gradient at each kernel after each epoch, one line a layer, from first (dark) to last.
+
+    histories: {name: one row an epoch, as training.fit returns with `gradient_norms`}; a panel each.
+    """
+    fig, axs = figures.panels(len(histories), 3.4)
+    for ax, (name, history) in zip(axs, histories.items(), strict=True):
+        norms = {column.removeprefix("gradient/"): history[column] for column in history if column.startswith("gradient/")}
+        colours = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, len(norms)))
+        for (layer, values), colour in zip(norms.items(), colours, strict=True):
+            ax.plot(history["epoch"], values, "-o", markersize=3, color=colour, label=layer)
+        ax.set(xlabel="epoch", yscale="log", title=name)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=4, fontsize=7)
+    axs[0].set_ylabel("norm of the gradient at the kernel")
+    return fig
 
 
 def learning_curves(curves):

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 from sklearn.metrics import confusion_matrix
 
 from deconvlib import backend, checks, figures
@@ -142,10 +143,17 @@ def confusion(matrix, class_names):
 
 
 def calibration(table, error):
-    """Reliability diagram. table: a row a bin with confidence, accuracy and count; error: expected calibration error."""
+    """Reliability diagram with 95 % intervals of each bin's accuracy (Wilson's).
+
+    table: a row a bin with confidence, accuracy and count; error: expected calibration error.
+    """
     fig, (left, right) = figures.panels(2, 2.8, sharey=False)
     left.plot([0, 1], [0, 1], color="0.7", linewidth=1)
-    left.plot(table["confidence"], table["accuracy"], "-o", markersize=4)
+    right_ones = (table["accuracy"] * table["count"]).round().astype(int)
+    tests = (stats.binomtest(*pair) for pair in zip(right_ones, table["count"].astype(int), strict=True))
+    low, high = np.transpose([test.proportion_ci(method="wilson") for test in tests])
+    away = np.maximum((table["accuracy"] - low, high - table["accuracy"]), 0)
+    left.errorbar(table["confidence"], table["accuracy"], away, fmt="-o", markersize=4, elinewidth=1)
     left.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1.02), ylim=(0, 1.02), title=f"calibration error {error:.3f}")
     right.bar(table["confidence"], table["count"], width=0.06)
     right.set(xlabel="confidence", ylabel="test images", xlim=(0, 1.02), title="how sure it is")

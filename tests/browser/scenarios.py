@@ -159,7 +159,7 @@ def build_a_model(panel):
 
 
 def train(panel):
-    train = panel("03_training", 0)
+    train = panel("03_training", 1)
     start, stop = (train.box.get_by_role("button", name=name) for name in ("Start", "Stop"))
     pause, go_on = (train.box.get_by_role("button", name=name) for name in ("Pause", "Go on"))
     others = {"optimizer": "adam", "schedule": "constant", "label smoothing, share": 0.1, "mirror images": False}
@@ -183,9 +183,9 @@ def train(panel):
     assert not train.changes(lambda: None, timeout=2), "it goes on while it is paused"
     assert train.changes(lambda: go_on.click())
     train.keep("03_train")
-    # the kernel answers meanwhile: the panel below draws
-    other = panel("03_training", 1)
-    assert other.changes(lambda: other.set("surer than", 60))
+    # the kernel answers meanwhile: the panel above draws
+    other = panel("03_training", 0)
+    assert other.changes(lambda: other.set("surer than, %", 60))
     train.box.scroll_into_view_if_needed()
     stop.click()
     train.says(re.compile("stopped after"))

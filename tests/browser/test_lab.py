@@ -20,7 +20,7 @@ def test_in_lab(scenario, panel):
 
 def test_train_and_close_the_tab(panel, lab):
     scenarios.train(panel)
-    train = panel("03_training", 0)
+    train = panel("03_training", 1)
     train.box.get_by_role("button", name="Start").click()
     train.says(re.compile("about .* left"))
     page, (port, token) = train.page, lab

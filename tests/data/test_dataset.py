@@ -96,3 +96,20 @@ def test_scenes_that_disagree_are_refused():
         dataclasses.replace(scenery, y_train=scenery.y_train[:, :8])
     with pytest.raises(ValueError, match="test label 0, 0, 0 is 11; the 11 classes"):
         dataclasses.replace(scenery, y_test=np.full_like(scenery.y_test, 11))
+
+
+@pytest.mark.parametrize(
+    ("classes", "class_names", "names", "labels"),
+    [
+        (2, (), ["a", "b"], [1, 0]),
+        (2, ("b", "a"), ["b", "a"], [0, 1]),
+        (3, ("c", "a", "b"), ["c", "a", "b"], [2, 1]),
+        (3, (), ["class 0", "class 1", "class 2"], None),
+        (2, ("x", "y"), ["x", "y"], None),
+    ],
+)
+def test_labels_are_told_as_a_model_numbers_them(classes, class_names, names, labels):
+    sample = data.Sample(np.zeros((2, 4, 4, 1), np.uint8), np.array([1, 0]), ("a", "b"), ("1", "2"))
+    found = sample.in_classes_of(classes, class_names)
+    assert found[0] == names and (found[1] if labels is None else found[1].tolist()) == labels
+    assert sample._replace(labels=None, class_names=()).in_classes_of(classes, class_names)[1] is None

@@ -57,3 +57,11 @@ def test_the_score_of_a_class_is_projected_also_where_it_is_negative():
 def test_refuses(network, call, said):
     with pytest.raises(ValueError, match=said):
         call(network)
+
+
+def test_answers_stand_over_their_projections(network):
+    classes = np.array([0, 1, 2, 3, 0])
+    names = ["a", "b$", "c", "d"]
+    fig = saliency.answers_figure(network, IMAGES, classes, np.full(5, 0.914), names, classes[::-1])
+    titles = [ax.get_title() for ax in fig.axes]
+    assert titles[:2] == ["a, 91 %\nis a", "b\\$, 91 %\nis d"] and titles[5:7] == ["for a", "for b\\$"]

@@ -12,7 +12,7 @@ TABLE = pd.DataFrame(
 )
 EVERY = {
     "architecture": lambda: networks.architecture(TABLE),
-    "matrix_of_operator": lambda: networks.summary.matrix_of_operator(RNG.normal(size=(4, 9))),
+    "matrices": lambda: networks.summary.matrices({"a": RNG.normal(size=(4, 9)), "b": RNG.normal(size=(9, 4))}),
     "arrays": lambda: networks.summary.arrays([np.eye(2), np.eye(3)], ["two", "three"]),
     "covariances": lambda: networks.network_deconvolution.covariances([np.eye(4), -np.eye(4)], ["before", "after"]),
 }
@@ -26,7 +26,7 @@ def test_every_figure_can_be_drawn(draw, tmp_path):
 
 
 def test_an_operator_is_shown_with_zero_in_the_middle():
-    (image,) = networks.summary.matrix_of_operator(np.array([[3.0, -1.0]])).axes[0].images
+    (image,) = networks.summary.matrices({"a": np.array([[3.0, -1.0]])}).axes[0].images
     assert image.get_clim() == (-3, 3)
 
 

@@ -18,3 +18,11 @@ def test_a_shift_moves_whole_pixels_mirrors_at_the_border_and_rests_outside_of_t
             assert len(places) == 1
             seen |= set(places)
     assert len(seen) == 35  # every move there is
+
+
+def test_an_image_stands_before_its_copies():
+    image = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+    shown = training.augmented(image, 3, flip=False, shift=0.25)
+    assert shown.shape == (4, 8, 8, 3) and np.array_equal(shown[0], image / np.float32(255))
+    assert any(not np.array_equal(copy, shown[0]) for copy in shown[1:])
+    assert (training.augmented(image, 2, flip=False, shift=0) == image / np.float32(255)).all()

@@ -14,7 +14,7 @@ BINS = pd.DataFrame({"confidence": [0.5, 0.9], "accuracy": [0.4, 0.9], "count": 
 EVERY = {
     "curves": lambda: training.curves({"one": HISTORY, "other": HISTORY}),
     "learning_curves": lambda: training.learning_curves({"a": np.array([[0.1, 0.3], [0.2, 0.4]]), "b": np.array([[0.2, 0.2]])}),
-    "gradient_norms": lambda: training.gradient_norms(HISTORY),
+    "gradient_norms": lambda: training.gradient_norms({"a": HISTORY, "b": HISTORY}),
     "training": lambda: training.curves_and_mistakes({"one": HISTORY, "other": HISTORY}, (IMAGES[:3], ["a", "b", "c"])),
     "training, nothing yet": lambda: training.curves_and_mistakes({}),
     "confusion": lambda: training.confusion(np.array([[3, 1], [0, 0]]), ("a", "b")),
