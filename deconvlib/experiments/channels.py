@@ -2,8 +2,9 @@
 
 import numpy as np
 import pandas as pd
+from matplotlib.patches import Rectangle
 
-from deconvlib import backend, checks
+from deconvlib import backend, checks, figures
 from deconvlib.backend import keras
 from deconvlib.deconvnet import activations, graph, projection
 
@@ -118,6 +119,21 @@ def aliasing(model: keras.Model, images: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame(found, columns=["layer", "kind", "stride", "aliased"])
 
 
+def coarse(model: keras.Model, layer: str, kernel_size: int, strides: int) -> keras.Model:
+    """An untrained copy of the model whose convolution `layer` has other filters and another stride.
+
+    Poolings get padding "same", so that a map of one pixel stays. Its weights are drawn by the layers' initializers.
+    """
+
+    def copied(part):
+        config = part.get_config()
+        config |= {"kernel_size": kernel_size, "strides": strides} if part.name == layer else {}
+        config |= {"padding": "same"} if "Pooling2D" in type(part).__name__ and "padding" in config else {}
+        return type(part).from_config(config)
+
+    return keras.models.clone_model(model, clone_function=copied)
+
+
 def _kernels(model, layers):
     """For each layer the filters (weights, channels) of the single convolution that feeds it, or None."""
     fed = {}
@@ -168,3 +184,28 @@ def _spectrum(maps, strides):
         for length, stride in zip(size, strides, strict=True)
     )
     return energy, 1 - np.outer(down, across)
+
+
+def filters(models: dict[str, keras.Model], images: np.ndarray, layer: str, count: int = 16):
+    """Figure 6 of Zeiler & Fergus: the first filters of a convolution of each model, {name: model}, a row each.
+
+    The layer sees the pixels. A filter that is dead or repeats another by `measure` has a red frame; a row says how many of
+    all its filters do, and what share of its energy its stride folds. images: as for `measure`.
+    """
+    fig, axs = figures.grid(len(models), 1, row_height=figures.WIDTH / count + 0.3)
+    for ax, (name, model) in zip(axs[:, 0], models.items(), strict=True):
+        state = measure(model, images, [layer])
+        kernels = figures.to_display(np.moveaxis(keras.ops.convert_to_numpy(model.get_layer(layer).kernel), 3, 0)[:count])
+        zoom, gap = max(1, 32 // kernels.shape[1]), 4
+        row = kernels.repeat(zoom, axis=1).repeat(zoom, axis=2)[None]
+        height, width = row.shape[2:4]
+        figures.show(ax, figures.mosaic(row, gap))
+        for place in np.flatnonzero((state["dead"] | state["duplicate_of"].notna())[:count]):
+            ax.add_patch(
+                Rectangle((place * (width + gap) - 0.5, -0.5), width, height, fill=False, edgecolor="red", linewidth=2)
+            )
+        folded = aliasing(model, images).set_index("layer")["aliased"].get(layer, 0.0)
+        counted = faults(state).iloc[0]
+        said = f"of {counted['channels']} filters {counted['dead']} dead, {counted['duplicates']} repeated"
+        ax.set_title(f"{name}: {said}; {100 * folded:.0f} % of the energy aliased", fontsize=8)
+    return figures.captioned(fig, "Gray is zero, each filter scaled by its own largest weight. A red frame: dead or repeated.")

@@ -7,6 +7,7 @@ from scipy.spatial.distance import pdist
 
 from deconvlib import figures, progress
 from deconvlib.backend import keras
+from deconvlib.data.dataset import Dataset
 from deconvlib.deconvnet import activations, inputs
 from deconvlib.experiments import occlusion
 
@@ -48,6 +49,28 @@ def measure(
         for layer, delta, other in zip(layers, same, map(np.concatenate, drawn), strict=True):
             found.append((name, layer, delta.mean(), delta.std(), other.mean(), other.std()))
     return pd.DataFrame(found, columns=["part", "layer", "delta", "deviation", "random", "random_deviation"])
+
+
+def objects(dataset: Dataset) -> np.ndarray:
+    """Where the object of each test image is, booleans (n, height, width): its mask; without masks, the middle of the image."""
+    if dataset.masks_test is not None:
+        return dataset.masks_test
+    row, column = (abs(np.linspace(-0.5, 0.5, length)) < 0.3 for length in dataset.image_shape[:2])
+    return np.repeat(np.outer(row, column)[None], len(dataset.x_test), axis=0)
+
+
+def aligned(masks: np.ndarray, count: int) -> np.ndarray:
+    """Numbers of the `count` objects that lie most alike: whose masks, (n, height, width), lie most on the mean of all."""
+    overlap = (masks * masks.mean(axis=0)).sum(axis=(1, 2)) / masks.sum(axis=(1, 2))
+    return np.argsort(-overlap, kind="stable")[:count]
+
+
+def halves(masks: np.ndarray) -> dict[str, np.ndarray]:
+    """Parts for `measure`: the upper, lower, left and right half of each object, split at its centre of mass."""
+    row, column = np.indices(masks.shape[1:])
+    y, x = np.array([ndimage.center_of_mass(mask) for mask in masks]).T[:, :, None, None]
+    sides = {"upper": row < y, "lower": row > y, "left": column < x, "right": column > x}
+    return {f"{name} half": masks & side for name, side in sides.items()}
 
 
 def _signs(one, other):

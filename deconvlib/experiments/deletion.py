@@ -33,8 +33,7 @@ def deletion(model: keras.Model, images: np.ndarray, maps: np.ndarray, classes: 
     that are not probabilities.
     """
     images = inputs.as_input(model, images)
-    mean = np.broadcast_to(images.mean(axis=(1, 2), keepdims=True), images.shape)
-    return _curve(model, images, mean, maps, classes, steps)
+    return _curve(model, images, plain(images), maps, classes, steps)
 
 
 def insertion(model: keras.Model, images: np.ndarray, maps: np.ndarray, classes: np.ndarray, steps: int = 32) -> Curve:
@@ -44,8 +43,24 @@ def insertion(model: keras.Model, images: np.ndarray, maps: np.ndarray, classes:
     an eighth of the image's smaller side. The rest as for `deletion`.
     """
     images = inputs.as_input(model, images)
+    return _curve(model, blurred(images), images, maps, classes, steps)
+
+
+def plain(images: np.ndarray) -> np.ndarray:
+    """What `deletion` ends with: each image's mean colour everywhere. images: floats (n, height, width, channels)."""
+    return np.broadcast_to(images.mean(axis=(1, 2), keepdims=True), images.shape)
+
+
+def blurred(images: np.ndarray) -> np.ndarray:
+    """What `insertion` begins with: each image under a Gaussian. images: floats (n, height, width, channels)."""
     sigma = min(images.shape[1:3]) / 8
-    return _curve(model, ndimage.gaussian_filter(images, (0, sigma, sigma, 0)), images, maps, classes, steps)
+    return ndimage.gaussian_filter(images, (0, sigma, sigma, 0))
+
+
+def changed(begin: np.ndarray, end: np.ndarray, maps: np.ndarray, share: float) -> np.ndarray:
+    """The images `begin` with the most salient `share` of their pixels as in `end`; maps: (n, height, width)."""
+    done = np.stack([_rank(values, seed=[0, i]) for i, values in enumerate(maps)]) < round(share * maps[0].size)
+    return np.where(done[..., None], end, begin)
 
 
 def _curve(model, begin, end, maps, classes, steps):
@@ -84,9 +99,26 @@ def figure(deletions, insertions):
     for ax, named, verb in zip(axs, (deletions, insertions), ("deleted", "inserted"), strict=True):
         for index, (method, curve) in enumerate(named.items()):
             mean, half = statistics.interval(curve.probability)
-            ax.plot(100 * curve.share, mean, color=f"C{index}", label=f"{method}, area {curve.auc.mean():.2f}")
+            style = "-" if index < 7 else "--"  # the style's colours come again
+            label = f"{method}, area {curve.auc.mean():.2f}"
+            ax.plot(100 * curve.share, mean, style, color=f"C{index}", label=label)
             ax.fill_between(100 * curve.share, mean - half, mean + half, color=f"C{index}", alpha=0.15, linewidth=0)
         ax.set(xlabel=f"% of pixels {verb}, most salient first", xlim=(0, 100), ylim=(0, 1))
         ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
     axs[0].set_ylabel("probability of the class")
+    return fig
+
+
+def steps(image, changed, values, titles):
+    """An image, a map of it, and the image with pixels deleted and with pixels inserted.
+
+    image: (height, width, channels); changed: floats of the two, as a model takes them; values: the map; titles: of the
+    three images.
+    """
+    fig, ((first, second, *others),) = figures.grid(1, 4, row_height=figures.WIDTH / 4 + 0.3)
+    figures.show(first, figures.pixels(image[None])[0], titles[0])
+    second.imshow(values, cmap="gray_r", vmin=0)
+    second.set_title("map: darkest first", fontsize=8)
+    for ax, one, title in zip(others, changed, titles[1:], strict=True):
+        figures.show(ax, np.clip((one - changed.min()) / (np.ptp(changed) or 1), 0, 1), title)
     return fig

@@ -157,7 +157,9 @@ def figure(grown, titles):
     count, channels, _, height, width, colours = tiles.shape
     rows = tiles.transpose(1, 2, 0, 3, 4, 5).reshape(2 * channels, count, height, width, colours)
     image, gap = figures.mosaic(rows, gap=2), 2
-    fig, ax = figures.one(2 * channels * min(0.65, (figures.WIDTH - 1) / count) + 0.7)
+    side = min(0.65, (figures.WIDTH - 1) / count)  # of a tile, in inches
+    fig = figures.figure(2 * channels * side + 0.9, width=min(figures.WIDTH, max(count * side + 1.2, 5)))
+    ax = fig.subplots()
     figures.show(ax, image)
     for epoch, channel in np.argwhere(np.diff(grown.image, axis=0, prepend=grown.image[:1])):
         corner = epoch * (width + gap) - gap / 2 - 0.5, 2 * channel * (height + gap) - gap / 2 - 0.5
@@ -169,7 +171,7 @@ def figure(grown, titles):
     ax.set_xlabel("epoch")
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
-    return figures.captioned(fig, f"{figures.SCALING} Framed: another image than before is the strongest.")
+    return figures.captioned(fig, f"{figures.SCALING}\nFramed: another image than before is the strongest.")
 
 
 def settling_figure(found):
@@ -179,9 +181,10 @@ def settling_figure(found):
     epochs = list(correlation.columns)
     colours = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, len(correlation)))
     for (layer, row), colour in zip(correlation.iterrows(), colours, strict=True):
-        ax.plot(range(len(epochs)), row, "-o", markersize=3, color=colour, label=layer)
-        ax.plot(epochs.index(settled[layer]), row[settled[layer]], "o", markersize=9, fillstyle="none", color=colour)
-    ax.set_xticks(range(len(epochs)), epochs)  # evenly: the epochs of snapshots grow apart
+        ax.plot(epochs, row, "-o", markersize=3, color=colour, label=layer)
+        ax.plot(settled[layer], row[settled[layer]], "o", markersize=9, fillstyle="none", color=colour)
+    ax.axhline(SETTLED, color="0.7", linewidth=0.8, zorder=0)
+    ax.set_xticks(epochs)
     ax.set(xlabel="epoch of the snapshot", ylabel="correlation with the last")
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
-    return fig
+    return figures.captioned(fig, f"Ring: from here on the layer stays above the gray line, {SETTLED}.")

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import matplotlib.style
 import numpy as np
 import pandas as pd
+from matplotlib.colors import CenteredNorm
 from matplotlib.patches import Rectangle
 from scipy import ndimage
 from scipy.stats import rankdata
@@ -16,7 +17,7 @@ from deconvlib import checks, figures, progress
 from deconvlib.backend import keras
 from deconvlib.deconvnet import activations, graph, inputs, projection
 from deconvlib.deconvnet.rules import RULES
-from deconvlib.experiments import saliency
+from deconvlib.experiments import saliency, statistics
 
 FILLS = ("gray", "mean", "blur")
 
@@ -124,6 +125,22 @@ def agreement(model: keras.Model, images: np.ndarray, occluded: Occlusion) -> pd
     return pd.DataFrame(found, columns=["image", "channel", "picture", "linear", "rank"])
 
 
+def importance(occluded: Occlusion, shape: tuple[int, int]) -> np.ndarray:
+    """A map of what `measure` found: each pixel's mean fall of the class's probability, over the squares that hide it.
+
+    shape: height and width of the images. Returns (n, height, width); below 0 where hiding raises the probability.
+    Zeiler & Fergus 2013 show the probability itself, at each place of the square.
+    """
+    fall = occluded.whole_probability[:, None, None] - occluded.probability
+    total, times = np.zeros((len(fall), *shape)), np.zeros(shape)
+    for i, top in enumerate(occluded.row):
+        for j, left in enumerate(occluded.column):
+            under = np.s_[..., top : top + occluded.size, left : left + occluded.size]
+            total[under] += fall[:, i, j, None, None]
+            times[under] += 1
+    return total / np.maximum(times, 1)
+
+
 def _places(length, size, stride, image_size):
     """Where squares begin on one axis: every `stride` pixels, and the last one flush with the border."""
     if not 1 <= size <= length:
@@ -175,6 +192,7 @@ def figure(images, occluded, projections, titles, class_names):
     images, count = figures.pixels(images), len(images)
     whole = occluded.whole_activation[:, :1, None]
     shares = np.divide(occluded.activation[..., 0], whole, out=np.ones(occluded.predicted.shape), where=whole != 0)
+    around = CenteredNorm(1, max(abs(shares - 1).max(), 0.01))  # white where hiding changes nothing
     classes = np.unique(occluded.predicted)
     fig = figures.figure(figures.WIDTH / 5 * count + 0.9)
     axs = fig.subplots(count, 5, squeeze=False)
@@ -184,7 +202,7 @@ def figure(images, occluded, projections, titles, class_names):
         figures.show(row[0], images[index])
         figures.show(row[1], figures.to_display(projections[index]))
         row[0].add_patch(Rectangle((-0.5, -0.5), occluded.size, occluded.size, fill=False, edgecolor="C1"))
-        maps = [row[2].pcolormesh(columns, rows, shares[index], cmap="viridis", vmin=shares.min(), vmax=shares.max())]
+        maps = [row[2].pcolormesh(columns, rows, shares[index], cmap="RdBu", norm=around)]
         maps.append(row[3].pcolormesh(columns, rows, occluded.probability[index], cmap="viridis", vmin=0, vmax=1))
         row[4].pcolormesh(columns, rows, palette(occluded.predicted[index] % palette.N))
         for ax in row:
@@ -198,11 +216,12 @@ def figure(images, occluded, projections, titles, class_names):
         fig.colorbar(image, ax=axs[:, column], location="bottom", label=label, shrink=0.9, aspect=12, pad=0.02)
     patches = [Rectangle((0, 0), 1, 1, color=palette(label % palette.N), label=class_names[label]) for label in classes]
     fig.legend(handles=patches, loc="outside upper center", ncols=min(len(patches), 8))
-    return figures.captioned(fig, f"Each place of a map: the square centred there. {figures.SCALING}")
+    said = "Each place of a map: the square centred there. Red: hiding it lowers the map's sum; blue: it raises it."
+    return figures.captioned(fig, f"{said}\n{figures.SCALING}")
 
 
 def agreement_figure(table):
-    """The correlations of `agreement`, by picture: a dot an image and channel, a bar the mean."""
+    """The correlations of `agreement`, by picture: a dot an image and channel, a bar the mean, with its 95 % interval."""
     names = list(table["picture"].unique())
     fig, axs = figures.panels(2, 0.35 * len(names) + 0.9)
     for ax, measure in zip(axs, ("linear", "rank"), strict=True):
@@ -211,9 +230,11 @@ def agreement_figure(table):
             # one above the other, so that equal ones are seen
             ax.plot(values, place + np.linspace(-0.28, 0.28, len(values)), ".", markersize=3, color=f"C{place}", alpha=0.5)
             if len(values):
-                ax.vlines(values.mean(), place - 0.4, place + 0.4, color="0.1")
+                mean, half = statistics.interval(values)
+                ax.vlines(mean, place - 0.4, place + 0.4, color="0.1")
+                ax.text(1.06, place, f"{mean:.2f} ± {half:.2f}", fontsize=7, va="center")
         ax.axvline(0, color="0.7", linewidth=0.8, zorder=0)
         ax.set(xlabel=f"{measure} correlation", xlim=(-1.03, 1.03))
     axs[0].set_yticks(range(len(names)), names)
     axs[0].invert_yaxis()
-    return fig
+    return figures.captioned(fig, "Dot: an image. Bar, and number: the mean with its 95 % interval over the images.")

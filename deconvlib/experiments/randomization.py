@@ -34,6 +34,18 @@ def initial_weights(layer: keras.layers.Layer, seed: int) -> list[np.ndarray]:
     return fresh.get_weights()
 
 
+def without_classes(model: keras.Model, seed: int) -> keras.Model:
+    """A copy of a classifier that knows its features and no class: its last layer with a kernel is random.
+
+    The weights are drawn by `initial_weights`. Raises ValueError for a layer that its initializer would not change.
+    """
+    copy = keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    last = [part for part in graph.layers(copy) if any(len(weight.shape) > 1 for weight in part.weights)][-1]
+    _randomize(last, seed, last.name)
+    return copy
+
+
 def cascade(
     model: keras.Model,
     images: np.ndarray,

@@ -227,6 +227,14 @@ def move_and_occlude(panel):
     occlude.keep("05_occlude")
 
 
+def delete_what_a_map_marks(panel):
+    delete = panel("06_belief")
+    delete.shows(example=1)
+    delete.shows(method="random")
+    assert delete.changes(lambda: delete.set("pixels, %", 60))
+    delete.keep("06_delete")
+
+
 def explore_the_study(panel):
     study = panel("07_accuracy")
     study.shows(regime="long tail")
@@ -290,6 +298,7 @@ ALL = (
     train,
     explore_features,
     move_and_occlude,
+    delete_what_a_map_marks,
     explore_the_study,
     restore,
     walk,

@@ -164,3 +164,22 @@ def test_a_layer_that_is_dead_throughout_is_told_as_such():
     model.get_layer("conv1").set_weights([0 * kernel, bias - 1])
     faults = channels.faults(channels.measure(model, NOISE, ["conv1"]))
     assert faults[["channels", "dead", "duplicates", "loud"]].iloc[0].tolist() == [8, 8, 0, 0]
+
+
+def test_the_filters_figure_frames_the_faulty_ones_and_counts_them(drawn):
+    model = planted()
+    fig = drawn(channels.filters({"a": model, "b": model}, NOISE, "conv1", count=6))
+    for ax in fig.axes:
+        assert len(ax.patches) == 1 and "of 8 filters 1 dead, 1 repeated" in ax.get_title()  # 6 is not shown
+    (frame,), (image,) = ax.patches, ax.images
+    width = (image.get_array().shape[1] + 4) / 6
+    assert frame.get_x() == pytest.approx(2 * width - 0.5)
+
+
+def test_a_coarse_copy_differs_in_one_layer_and_keeps_maps_of_one_pixel():
+    images = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(4, 3, padding="same", name="conv1")(images)
+    model = keras.Model(images, keras.layers.MaxPooling2D(name="pool1")(keras.layers.Conv2D(2, 3, padding="same")(x)))
+    found = channels.coarse(model, "conv1", 11, 8)
+    assert found.get_layer("conv1").kernel.shape == (11, 11, 3, 4) and found.output_shape == (None, 1, 1, 2)
+    assert model.get_layer("conv1").kernel.shape == (3, 3, 3, 4)

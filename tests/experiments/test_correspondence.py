@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from deconvlib import data
 from deconvlib.backend import keras
 from deconvlib.experiments import correspondence
 
@@ -83,3 +84,21 @@ def part(model, masks):
 def test_refuses(small, call, said):
     with pytest.raises(ValueError, match=said):
         call(small)
+
+
+def test_parts_are_the_halves_of_the_objects_that_lie_most_alike():
+    masks = np.zeros((3, 6, 6), bool)
+    masks[0, 1:5, 1:5] = masks[1, 1:5, 1:5] = masks[2, 4:, 4:] = True
+    assert correspondence.aligned(masks, 2).tolist() == [0, 1]
+    parts = correspondence.halves(masks[:1])
+    assert np.argwhere(parts["upper half"][0]).max(axis=0).tolist() == [2, 4]
+    assert np.argwhere(parts["right half"][0]).min(axis=0).tolist() == [1, 3]
+    assert all(part.sum() == 8 for part in parts.values())
+
+
+def test_objects_are_the_masks_or_the_middle_of_the_image():
+    shapes = data.load("shapes").take(train=1, test=3)
+    assert correspondence.objects(shapes) is shapes.masks_test
+    digits = data.load("digits").take(train=1, test=3)
+    (height, width), found = digits.image_shape[:2], correspondence.objects(digits)
+    assert found.shape == (3, height, width) and found[:, height // 2, width // 2].all() and not found[:, 0].any()

@@ -93,3 +93,16 @@ def test_refuses_a_network_without_a_softmax(one_pixel):
     logits = keras.Model(one_pixel[0].inputs, one_pixel[0].layers[-1].input)
     with pytest.raises(ValueError, match="end it in a softmax"):
         deletion.deletion(logits, one_pixel[1], np.zeros((1, 8, 8)), np.array([1]))
+
+
+def test_the_most_salient_pixels_change_first():
+    begin, end = np.zeros((1, 2, 2, 1)), np.ones((1, 2, 2, 1))
+    values = np.array([[[0.1, 0.9], [0.5, 0.2]]])
+    assert deletion.changed(begin, end, values, 0.5)[0, ..., 0].tolist() == [[0, 1], [1, 0]]
+    assert deletion.plain(np.array([[[[0.0], [1.0]]]])).ravel().tolist() == [0.5, 0.5]
+
+
+def test_steps_show_the_image_its_map_and_both_ways(drawn):
+    image = np.zeros((4, 4, 3), np.uint8)
+    fig = drawn(deletion.steps(image, np.random.default_rng(0).random((2, 4, 4, 3)), np.eye(4), ["a", "b", "c"]))
+    assert [ax.get_title() for ax in fig.axes] == ["a", "map: darkest first", "b", "c"]

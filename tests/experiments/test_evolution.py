@@ -133,7 +133,7 @@ def test_a_layer_has_a_ring_where_it_settles(drawn):
     correlation = pd.DataFrame({0: [0.5, np.nan], 4: [1.0, 1.0]}, ["conv1", "conv2"])
     fig = drawn(evolution.settling_figure(evolution.Settling(correlation, {"conv1": 4, "conv2": 4})))
     line, ring, *_ = fig.axes[0].lines
-    assert line.get_ydata().tolist() == [0.5, 1] and ring.get_xydata().tolist() == [[1, 1]]
+    assert line.get_xydata().tolist() == [[0, 0.5], [4, 1]] and ring.get_xydata().tolist() == [[4, 1]]
 
 
 def test_refuses(colours):

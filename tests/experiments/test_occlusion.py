@@ -145,6 +145,7 @@ def test_an_occlusion_is_drawn_where_the_squares_were(drawn):
     assert corners[1, 0, 1] < 3.5 < corners[2, 0, 1] and corners[0, 1, 0] < 4.5 < corners[0, 2, 0]
     dead = fig.axes[7].collections[0]  # a map that is zero before stays what it was
     assert (dead.get_array() == 1).all()
+    assert mesh.norm.vcenter == dead.norm.vcenter == 1  # what hiding does not change is in the middle of the colours
 
 
 def test_an_agreement_has_a_bar_at_the_mean_of_each_picture(drawn):
@@ -153,6 +154,15 @@ def test_an_agreement_has_a_bar_at_the_mean_of_each_picture(drawn):
     for ax, mean in zip(fig.axes, (0.5, 0.6), strict=True):
         (bar,) = ax.collections  # none where nothing agrees or disagrees
         assert bar.get_segments()[0][0, 0] == pytest.approx(mean)
+        (said,) = ax.texts
+        assert said.get_text().startswith(f"{mean:.2f} ± ")
+
+
+def test_importance_is_the_mean_fall_over_the_squares_that_hide_a_pixel():
+    found = OCCLUDED._replace(row=np.array([0, 1]), column=np.array([0]), size=2, whole_probability=np.array([0.9]))
+    found = found._replace(probability=np.array([[[0.9], [0.5]]]))
+    expected = [[0, 0, 0], [0.2, 0.2, 0], [0.4, 0.4, 0]]  # the middle row lies under both squares, the last column under none
+    np.testing.assert_allclose(occlusion.importance(found, (3, 3))[0], expected, atol=1e-12)
 
 
 def no_softmax(model):

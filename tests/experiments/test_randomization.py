@@ -203,3 +203,13 @@ def test_refuses_what_cannot_be_randomized():
     gelu = networks.classifier((16, 16, 3), 4, filters=(6,), activation="gelu")
     with pytest.raises(ValueError, match="'conv1' applies gelu"):
         randomization.cascade(gelu, IMAGES, "conv1", 0)
+
+
+def test_without_its_classes_a_copy_keeps_its_features_and_the_model_everything(network):
+    before = network.get_weights()
+    found = randomization.without_classes(network, seed=0)
+    for old, now in zip(before, network.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, now)
+    for layer in found.layers:
+        pairs = zip(layer.get_weights(), network.get_layer(layer.name).get_weights(), strict=True)
+        assert all(np.array_equal(*pair) for pair in pairs) == (layer.name != "logits"), layer.name
