@@ -6,10 +6,10 @@ import pandas as pd
 from deconvlib import data, deconvnet
 from deconvlib.backend import keras
 from deconvlib.experiments import deletion, invariance, occlusion
-from deconvlib.lab import panels
+from deconvlib.lab.explorer import Explorer, explore
 
 
-def move(model: keras.Model, dataset: data.Dataset, numbers: np.ndarray, table: pd.DataFrame) -> panels.Explorer:
+def move(model: keras.Model, dataset: data.Dataset, numbers: np.ndarray, table: pd.DataFrame) -> Explorer:
     """An image moved down, enlarged and turned: what the classifier says before and after.
 
     numbers: of the test images to choose from; table: from `invariance.measure` of these images, for the curves.
@@ -33,10 +33,10 @@ def move(model: keras.Model, dataset: data.Dataset, numbers: np.ndarray, table: 
         "rotation": "rotation, degrees: anticlockwise",
     }
     ranges = {"down": (-quarter, quarter), "scale": (1.0, 1.8, 0.05), "rotation": (0, 360)}
-    return panels.explore(draw, example=(0, len(images) - 1), **ranges, start={"down": 0}, about=about)
+    return explore(draw, example=(0, len(images) - 1), **ranges, start={"down": 0}, about=about)
 
 
-def hide(model: keras.Model, dataset: data.Dataset, numbers: np.ndarray, layer: str, **start) -> panels.Explorer:
+def hide(model: keras.Model, dataset: data.Dataset, numbers: np.ndarray, layer: str, **start) -> Explorer:
     """A square slides over an image: `occlusion.figure` of the image, for another size, stride and fill.
 
     numbers: of the test images to choose from. layer: with feature maps, of which the strongest is followed.
@@ -58,10 +58,10 @@ def hide(model: keras.Model, dataset: data.Dataset, numbers: np.ndarray, layer: 
         "fill": "fill: gray, the image's mean colour, or the image without its details",
     }
     ranges = {"size": (1, min(dataset.image_shape[:2]) // 2), "stride": (1, 8), "fill": list(occlusion.FILLS)}
-    return panels.explore(draw, example=(0, len(images) - 1), **ranges, start=start, about=about)
+    return explore(draw, example=(0, len(images) - 1), **ranges, start=start, about=about)
 
 
-def delete(model: keras.Model, dataset: data.Dataset, numbers: np.ndarray, maps: dict) -> panels.Explorer:
+def delete(model: keras.Model, dataset: data.Dataset, numbers: np.ndarray, maps: dict) -> Explorer:
     """The pixels that a map marks are deleted from an image, and inserted into a blurred one.
 
     numbers: of the test images to choose from. maps: {method: (n, height, width)}, of these images.
@@ -83,7 +83,7 @@ def delete(model: keras.Model, dataset: data.Dataset, numbers: np.ndarray, maps:
         "share": "pixels, %: share of the pixels that are deleted, or inserted",
     }
     ranges = {"example": (0, len(images) - 1), "method": list(maps), "share": (0, 100)}
-    return panels.explore(draw, **ranges, start={"share": 20}, about=about)
+    return explore(draw, **ranges, start={"share": 20}, about=about)
 
 
 def _answers(model, images, names):

@@ -1,5 +1,6 @@
 """Controls over functions that already work without them: what notebooks type, one line a panel."""
 
+from deconvlib.lab.altering import delete, hide, move
 from deconvlib.lab.browsing import augmentation, browse, shortage
 from deconvlib.lab.building import build
 from deconvlib.lab.comparisons import gradients, operators, study
