@@ -83,9 +83,10 @@ def test_other_parameters_are_other_ones(path):
 def test_as_a_page_it_shows_its_figures_and_needs_no_network(path):
     notebook = nbformat.read(path, as_version=4)
     run._tidy(notebook)
-    page = pages.notebook(notebook, path.stem)
+    page = pages.notebook(notebook, path.stem, FOLDER)
     shown = [output for cell in code_cells(path) for output in cell.outputs if "image/png" in output.get("data", {})]
-    assert len(re.findall(r'<img[^>]+src="data:image/png;base64,', page)) == len(shown) > 0
+    told = [picture for cell in notebook.cells if cell.cell_type == "markdown" for picture in re.findall(r"!\[", cell.source)]
+    assert len(re.findall(r'<img[^>]+src="data:image/png;base64,', page)) == len(shown) + len(told) > 0
     assert not re.search(r"<(script|link)[^>]+(src|href)=.?https?:", page)
 
 

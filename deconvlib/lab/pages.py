@@ -1,6 +1,8 @@
 """HTML pages that need no network: what all have in common, a run of the series, an executed notebook."""
 
+import copy
 import html
+import re
 from pathlib import Path
 
 from deconvlib.lab import record
@@ -63,12 +65,17 @@ def readable(value) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def notebook(notebook, title: str) -> str:
-    """An executed notebook as a page."""
+def notebook(notebook, title: str, folder: Path) -> str:
+    """An executed notebook as a page, with the pictures that its texts show; folder: of the notebook, from which they count."""
     from nbconvert import HTMLExporter
     from traitlets.config import Config
 
     # no script from the internet: without MathJax a formula stays as it was typed
     config = Config(HTMLExporter={"mathjax_url": "", "require_js_url": "", "jquery_url": "", "widget_renderer_url": ""})
     config.CoalesceStreamsPreprocessor.enabled = True
-    return HTMLExporter(config=config).from_notebook_node(notebook, {"metadata": {"name": title}})[0]
+    notebook = copy.deepcopy(notebook)
+    for cell in notebook.cells:  # nbconvert embeds only what lies below the folder that it is told
+        if cell.cell_type == "markdown":
+            cell.source = re.sub(r"(!\[[^\]]*\]\()\.\./", r"\1", cell.source)
+    resources = {"metadata": {"name": title, "path": str(folder.resolve().parent)}}
+    return HTMLExporter(config=config, embed_images=True).from_notebook_node(notebook, resources)[0]

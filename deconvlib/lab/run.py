@@ -184,7 +184,7 @@ def execute(path, out, parameters, echo=True, timeout=None):
         nbformat.write(notebook, part)
         part.replace(failed if error else done)
         if not error:
-            record.write(done.with_suffix(".html"), pages.notebook(notebook, path.stem))
+            record.write(done.with_suffix(".html"), pages.notebook(notebook, path.stem, path.parent))
     return f"{error}\n  executed copy: {failed.name}" if error else None
 
 

@@ -181,7 +181,7 @@ def no_softmax(model):
         (lambda m: occlusion.measure(m, IMAGES, [0, 5], "conv1"), "label 5 of image 1 is not a class .* classes are 0 to 4"),
         (lambda m: occlusion.measure(m, IMAGES, [0], "conv1"), "labels must be 2 integers"),
         (lambda m: occlusion.measure(m, np.full((1, 12, 12, 3), np.nan), [0], "conv1"), "image 0 holds NaN"),
-        (lambda m: occlusion.measure(no_softmax(m), IMAGES, [0, 1], "conv1"), "not probabilities; end it in a softmax"),
+        (lambda m: occlusion.measure(no_softmax(m), IMAGES, [0, 1], "conv1"), "not the probabilities.*end it in a softmax"),
         (lambda m: occlusion.measure(keras.Model(m.inputs, m.layers[0].output), IMAGES, [0, 1], "conv1"), "a classifier"),
         (
             lambda m: occlusion.agreement(m, IMAGES[:1], occlusion.measure(m, IMAGES, [0, 1], "conv1")),

@@ -135,10 +135,10 @@ def test_a_batch_normalization_begins_anew():
 
 def test_the_statistics_of_the_images_are_kept():
     rescale = keras.layers.Normalization(name="rescale")
-    rescale.adapt(np.random.default_rng(0).normal(5, 3, (50, 8, 8, 3)).astype(np.float32))
+    rescale.adapt(np.random.default_rng(0).uniform(0, 10, (50, 8, 8, 3)).astype(np.float32))
     layers = [rescale, keras.layers.Conv2D(4, 3, activation="relu", name="conv1")]
     model = keras.Sequential([keras.Input((8, 8, 3)), *layers])
-    images = np.random.default_rng(1).normal(5, 3, (4, 8, 8, 3)).astype(np.float32)
+    images = np.random.default_rng(1).uniform(0, 10, (4, 8, 8, 3)).astype(np.float32)
     table = randomization.cascade(model, images, "conv1", 0, ("gradient",))
     assert table.drop_duplicates("depth")["layer"].tolist() == ["none", "conv1"]
     with_layer = keras.Sequential([keras.Input((8, 8, 3)), *layers, keras.layers.Flatten(), keras.layers.Dense(3)])
