@@ -19,7 +19,7 @@ def as_input(model: keras.Model, images: np.ndarray, numbers=None) -> np.ndarray
     check_images(model, images)
     floats = as_floats(model, images, range(len(images)) if numbers is None else numbers)
     # integers are a dark image; numbers between them are pixels of another range
-    if images.dtype != np.uint8 and pixel_range(model) == (0, 255) and floats.max() <= 1 and (floats % 1).any():
+    if images.dtype != np.uint8 and pixel_range(model, False) == (0, 255) and floats.max() <= 1 and (floats % 1).any():
         raise ValueError("pixels lie in [0, 1]; this model takes [0, 255]: give uint8, or 255 times these")
     return floats
 
@@ -64,7 +64,7 @@ def as_floats(model: keras.Model, images: np.ndarray, numbers) -> np.ndarray:
         bad = int(np.flatnonzero(~np.isfinite(floats).all(axis=(1, 2, 3)))[0])
         raise ValueError(f"image {numbers[bad]} holds NaN or infinity")
     slack = 1e-3 * high  # a resized image overshoots by rounding
-    if known and not (low - slack <= least and most <= high + slack):
+    if pixel_range(model, by_statistics=False) and not (low - slack <= least and most <= high + slack):
         raise ValueError(f"pixels lie in [{least:g}, {most:g}]; this model rescales them itself and takes [{low}, {high}]")
     return floats
 
@@ -81,15 +81,18 @@ def in_range(images: np.ndarray, low: float, high: float) -> np.ndarray:
     return floats * np.float32((high - low) / 255) + np.float32(low)
 
 
-def pixel_range(model: keras.Model) -> tuple[int, int] | None:
+def pixel_range(model: keras.Model, by_statistics: bool = True) -> tuple[int, int] | None:
     """(lowest, highest) value of the pixels that `model` takes, one of RANGES, as its first layers tell; None: they do not.
 
     What tells is the first to scale the pixels: a Rescaling, an arithmetic operation with a constant, as `preprocess_input` is
     made of, or a Normalization or BatchNormalization, by its means and variances. What comes before it has no weights:
-    augmentation, resizing, cropping, padding, pooling, channels in another order.
+    augmentation, resizing, cropping, padding, pooling, channels in another order. by_statistics: False takes no word of means
+    and variances, which may be of anything.
     """
-    told = (_told(*found) for found in graph.kept(_scalings, model))
-    return next((answer for answer in told if answer), None)
+    for operation, constants in graph.kept(_scalings, model):
+        if told := _told(operation, constants):
+            return told if by_statistics or "Normalization" not in graph.kind(operation) else None
+    return None
 
 
 _SCALING = {"Rescaling", "Normalization", "BatchNormalization", "TrueDivide", "Divide", "Multiply", "Add", "Subtract"}

@@ -2,7 +2,6 @@
 
 import copy
 import html
-import re
 from pathlib import Path
 
 from deconvlib.lab import record
@@ -76,6 +75,6 @@ def notebook(notebook, title: str, folder: Path) -> str:
     notebook = copy.deepcopy(notebook)
     for cell in notebook.cells:  # nbconvert embeds only what lies below the folder that it is told
         if cell.cell_type == "markdown":
-            cell.source = re.sub(r"(!\[[^\]]*\]\()\.\./", r"\1", cell.source)
+            cell.source = cell.source.replace('<img src="../', '<img src="')
     resources = {"metadata": {"name": title, "path": str(folder.resolve().parent)}}
     return HTMLExporter(config=config, embed_images=True).from_notebook_node(notebook, resources)[0]

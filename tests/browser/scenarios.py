@@ -163,15 +163,21 @@ def train(panel):
     start, stop = (train.box.get_by_role("button", name=name) for name in ("Start", "Stop"))
     pause, go_on = (train.box.get_by_role("button", name=name) for name in ("Pause", "Go on"))
     others = {"optimizer": "adam", "schedule": "constant", "label smoothing, share": 0.1, "mirror images": False}
-    others |= {"shift, share of side": 0.2, "dropout, share": 0.25, "L2": "1e-05", "normalization": "none", "decoder": "resize"}
+    others |= {
+        "shift, share of side": 0.2,
+        "dropout, share": 0.25,
+        "L2": "0.0001",
+        "normalization": "none",
+        "decoder": "resize",
+    }
     for label, value in others.items():
         train.set(label, value)
     assert stop.is_disabled() and train.changes(lambda: start.click())
     train.says(re.compile("done after"))
     run = train.box.locator("option", has_text="run 1").inner_text().replace("\xa0", " ")
     assert run.startswith("run 1: optimizer adam, ") and "learning_rate" not in run
-    for changed in ("label_smoothing 0.1", "shift 0.2", "dropout 0.25", "l2 1e-05", "normalization none", "decoder resize"):
-        assert changed in run
+    for changed in ("label_smoothing 0.1", "shift 0.2", "dropout 0.25", "l2 0.0001", "normalization none", "decoder resize"):
+        assert changed in run, run
     train.set("epochs", 30)
     train.set("images a step", 16)
     start.click()
@@ -204,11 +210,12 @@ def explore_features(panel):
     assert explore.control("unit").locator("select").input_value() == "above the point"
     assert explore.readout("row, pixels") != "0"
     explore.keep("04_explore")
+    assert explore.changes(lambda: explore.set("layer", "relu1"))  # whose units see 3 × 3 pixels: their box moves
     assert explore.changes(lambda: explore.set("column, pixels", 6))
     assert explore.changes(lambda: explore.click(0.7, 0.75))  # a picture of the sheet
     assert explore.readout("image") != "5"
     assert explore.changes(lambda: explore.set("unit", "the whole map"))
-    assert explore.changes(lambda: explore.set("layer", "relu1"))
+    assert explore.changes(lambda: explore.set("layer", "relu2"))
     explore.says(re.compile(r"drawn in \d+ ms"))
 
 
