@@ -351,7 +351,8 @@ def test_every_layer_is_at_inference_as_in_predict(random):
     maps = model.predict(images, verbose=0)
     best = deconvnet.strongest(model, images, "conv", k=5)
     assert np.array_equal(best.image, np.argsort(-maps.max(axis=(1, 2)), axis=0, kind="stable")[:5].T)
-    assert deconvnet.coverage(model, "conv")["covered"].all()
+    own = isinstance(random, Augmented | Piped)  # of which no rule is known
+    assert deconvnet.coverage(model, "conv")["covered"].all() != own
     patches = deconvnet.project_units(model, images, "conv", best, "gradient", signal=1.0)
     assert np.isfinite(patches.projections).all() and np.abs(patches.projections).max() > 0
     one, again = (deconvnet.project(model, images[:3], "conv", 0, "gradient") for _ in range(2))
