@@ -2,6 +2,7 @@
 
 import contextlib
 import contextvars
+import os
 
 from tqdm import tqdm
 
@@ -18,6 +19,12 @@ def steps(items, what: str, unit: str = "batch", total: int | None = None):
     for done, item in enumerate(items):
         tell(what, done, total)
         yield item
+
+
+def say(text: str) -> None:
+    """Prints a line, but not where bars are turned off (TQDM_DISABLE=1): the outputs stored there are to be the same again."""
+    if os.environ.get("TQDM_DISABLE", "0") in ("", "0"):
+        print(text, flush=True)
 
 
 @contextlib.contextmanager

@@ -1,11 +1,10 @@
 """What Keras calls while `fit` trains: the log, the epochs' random draws, gradient norms."""
 
-import functools
 import time
 
 import numpy as np
 
-from deconvlib import backend
+from deconvlib import backend, progress
 from deconvlib.backend import keras
 from deconvlib.deconvnet import graph
 
@@ -15,7 +14,7 @@ class Log(keras.callbacks.Callback):
 
     def __init__(self, model, verbose):
         super().__init__()
-        self.say = functools.partial(print, flush=True) if verbose else lambda text: None
+        self.say = progress.say if verbose else lambda text: None
         self.network, self.rows, self.good = model, [], model.get_weights()
 
     def resume(self, rows, epochs):

@@ -60,8 +60,10 @@ def test_what_is_no_number_stops_and_the_last_good_weights_come_back(digits, whe
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
 
 
-def test_says_nothing_where_it_is_told_so(digits, capsys):
+def test_says_nothing_where_it_is_told_so(digits, capsys, monkeypatch):
     training.fit(small(digits), digits, epochs=1, verbose=False)
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+    training.fit(small(digits), digits, epochs=1)
     assert capsys.readouterr().out == ""
 
 
