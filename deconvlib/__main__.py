@@ -2,7 +2,8 @@
 
 import sys
 
-LAB = ("ipyevents", "ipywidgets", "nbconvert", "papermill", "psutil", "yaml")  # what runs and pages need of extra `lab`
+# what runs and pages need of extra `lab`
+LAB = ("ipyevents", "ipywidgets", "latex2mathml", "nbconvert", "papermill", "psutil", "yaml")
 
 
 def main(arguments=None) -> int:

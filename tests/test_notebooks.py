@@ -91,6 +91,13 @@ def test_as_a_page_it_shows_its_figures_and_needs_no_network(path):
     told = [picture for cell in notebook.cells if cell.cell_type == "markdown" for picture in re.findall("<img ", cell.source)]
     assert len(re.findall(r'<img[^>]+src="data:image/png;base64,', page)) == len(shown) + len(told) > 0
     assert not re.search(r"<(script|link)[^>]+(src|href)=.?https?:", page)
+    formulas = [formula for cell in notebook.cells if cell.cell_type == "markdown" for formula in typed(cell.source)]
+    assert page.count("<math ") == page.count("</math>") == len(formulas), formulas
+
+
+def typed(markdown):
+    """Formulas of a text, as a person finds them: between dollars, outside of code."""
+    return re.findall(r"\$[^$]+\$", re.sub(r"```.*?```|`[^`\n]*`", "", markdown, flags=re.DOTALL))
 
 
 HOSTILE = ("<img src=x onerror=alert(1)>", "$\\frac{$ & <b>")

@@ -65,11 +65,14 @@ def readable(value) -> str:
 
 
 def notebook(notebook, title: str, folder: Path) -> str:
-    """An executed notebook as a page, with the pictures that its texts show; folder: of the notebook, from which they count."""
-    from nbconvert import HTMLExporter
+    """An executed notebook as a page, with the pictures and formulas of its texts; folder: of the notebook, from which paths
+    of pictures count. The page needs no network; a formula that cannot be converted stays as it was typed.
+    """
     from traitlets.config import Config
 
-    # no script from the internet: without MathJax a formula stays as it was typed
+    from deconvlib.lab import formulas
+
+    # no script from the internet, MathJax neither
     config = Config(HTMLExporter={"mathjax_url": "", "require_js_url": "", "jquery_url": "", "widget_renderer_url": ""})
     config.CoalesceStreamsPreprocessor.enabled = True
     notebook = copy.deepcopy(notebook)
@@ -77,4 +80,4 @@ def notebook(notebook, title: str, folder: Path) -> str:
         if cell.cell_type == "markdown":
             cell.source = cell.source.replace('<img src="../', '<img src="')
     resources = {"metadata": {"name": title, "path": str(folder.resolve().parent)}}
-    return HTMLExporter(config=config, embed_images=True).from_notebook_node(notebook, resources)[0]
+    return formulas.Exporter(config=config, embed_images=True).from_notebook_node(notebook, resources)[0]

@@ -113,8 +113,8 @@ def chromium(tmp_path_factory):
 
 
 def own_error(message):
-    # Voilà asks a public server for MathJax, which is refused here: formulas stay as they were typed. The pictures in
-    # texts are the project's reports, which do not lie beside this copy of the notebooks
+    # Voilà asks a public server for a font of icons, which is refused here. The pictures in texts are the project's
+    # reports, which do not lie beside this copy of the notebooks
     url = message.location["url"]
     return message.type == "error" and "//127.0.0.1" in url and "/reports/" not in url
 
