@@ -15,18 +15,21 @@ def page(title: str, about: str, body: str) -> str:
 
 
 def index(out: Path, profile: str, runs: list[dict]) -> None:
-    """Write <out>/index.html: each notebook's state, key figure and numbers, and what failed.
+    """Write <out>/index.html: the series as cards, then each notebook's state, key figure and numbers, and what failed.
 
     runs: one dict a notebook with name, title, status ("done", "kept", "earlier", "failed", "interrupted", "running" or
     "waiting"), seconds, and error (a text, or None). Everything is escaped; the page needs no network.
     """
-    sections, about = [], ""
+    cards, sections, about = [], [], ""
     for run in runs:
         metrics = record.read(out / run["name"] / "metrics.json") if run["status"] in ("done", "kept", "earlier") else {}
         if metrics:
             about = _about(metrics)
-        sections.append(_section(out, run, metrics))
-    record.write(out / "index.html", page(f"Series “{profile}”", about, "\n".join(sections)))
+        pictures = "".join(_picture(run["name"], figure) for figure in metrics.get("figures", [])[:1])
+        cards.append(_card(out, run, pictures))
+        sections.append(_section(out, run, metrics.get("metrics", {}), pictures))
+    body = "\n".join(['<nav class="cards">', *cards, "</nav>", *sections])
+    record.write(out / "index.html", page(f"Series “{profile}”", about, body))
 
 
 def _about(metrics):
@@ -37,24 +40,41 @@ def _about(metrics):
     )
 
 
-def _section(out, run, metrics):
+def _picture(name, figure):
+    source, text = (html.escape(value, quote=True) for value in (f"{name}/{figure}.png", figure))
+    return f'<img src="{source}" alt="{text}">'
+
+
+def _spent(run):
+    seconds = run.get("seconds")
+    if not seconds:
+        return ""
+    return f", {seconds:.0f} s" if seconds < 120 else f", {seconds / 60:.0f} min"
+
+
+def _card(out, run, pictures):
+    """A link to the notebook's page, or to its section below where it has no page yet."""
+    target = f"{run['name']}.html" if (out / f"{run['name']}.html").exists() else f"#{run['name']}"
+    status = {"earlier": "earlier run"}.get(run["status"], run["status"])
+    said = f"<strong>{html.escape(run['title'])}</strong>"
+    said += f'<span class="meta {run["status"]}">{html.escape(run["name"])}: {status}{_spent(run)}</span>'
+    return f'<a href="{html.escape(target, quote=True)}"><span class="thumbnail">{pictures}</span>{said}</a>'
+
+
+def _section(out, run, metrics, pictures):
     name, status = run["name"], run["status"]
-    spent = f", {run['seconds']:.0f} s" if run.get("seconds") else ""
     said = {"kept": "finished earlier with the same parameters", "earlier": "of an earlier run"}.get(status, status)
-    parts = [f"<h2>{html.escape(run['title'])}</h2>", f'<p class="meta {status}">{html.escape(name)}: {said}{spent}</p>']
-    for figure in metrics.get("figures", [])[:1]:
-        source = html.escape(f"{name}/{figure}.png", quote=True)
-        parts.append(f'<img src="{source}" alt="{html.escape(figure, quote=True)}">')
+    parts = [f"<h2>{html.escape(run['title'])}</h2>"]
+    parts.append(f'<p class="meta {status}">{html.escape(name)}: {said}{_spent(run)}</p>{pictures}')
     rows = "".join(
-        f"<tr><td>{html.escape(metric)}</td><td>{html.escape(readable(value))}</td></tr>"
-        for metric, value in metrics.get("metrics", {}).items()
+        f"<tr><td>{html.escape(metric)}</td><td>{html.escape(readable(value))}</td></tr>" for metric, value in metrics.items()
     )
     parts.append(f"<table>{rows}</table>" if rows else "")
     parts.append(f"<pre>{html.escape(run['error'])}</pre>" if run.get("error") else "")
     files = [path.name for path in (out / f"{name}.html", out / f"{name}.ipynb", out / f"{name}.failed.ipynb") if path.exists()]
     links = " · ".join(f'<a href="{html.escape(file, quote=True)}">{html.escape(file)}</a>' for file in files)
     parts.append(f'<p class="links">{links}</p>')
-    return "<section>" + "\n".join(part for part in parts if part) + "</section>"
+    return f'<section id="{html.escape(name, quote=True)}">' + "\n".join(part for part in parts if part) + "</section>"
 
 
 def readable(value) -> str:
