@@ -11,6 +11,7 @@ from deconvlib.experiments import (
     evolution,
     invariance,
     localization,
+    meanings,
     occlusion,
     operators,
     probes,
