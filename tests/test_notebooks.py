@@ -27,6 +27,7 @@ def test_reads_well(path):
     assert re.match(r"# \w+", cells[0].source)
     for part in ("What you'll do", "What you'll learn", "What you'll need", "deconv"):
         assert part in cells[0].source, part
+    assert "](glossary.md)" in cells[0].source.splitlines()[-1]
     for part in ("## On your own", "## In practice", "## Further reading"):
         assert part in cells[-1].source, part
     assert "parameters" in code[0].metadata.tags
@@ -91,8 +92,17 @@ def test_as_a_page_it_shows_its_figures_and_needs_no_network(path):
     told = [picture for cell in notebook.cells if cell.cell_type == "markdown" for picture in re.findall("<img ", cell.source)]
     assert len(re.findall(r'<img[^>]+src="data:image/png;base64,', page)) == len(shown) + len(told) > 0
     assert not re.search(r"<(script|link)[^>]+(src|href)=.?https?:", page)
+    assert not re.search(r'href="[\w-]+\.(ipynb|md)\b', page), "a page links to pages"
     formulas = [formula for cell in notebook.cells if cell.cell_type == "markdown" for formula in typed(cell.source)]
     assert page.count("<math ") == page.count("</math>") == len(formulas), formulas
+
+
+def test_each_term_of_the_glossary_leads_to_a_notebook_and_a_paper():
+    terms = re.split(r"^### ", (FOLDER / "glossary.md").read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    for term in terms:
+        assert re.search(r"\]\(\d\d_\w+\.ipynb\)", term) and re.search(r"\]\(https://", term), term
+    names = [term.partition("\n")[0].lower() for term in terms]
+    assert len(names) == len(set(names)) > 40
 
 
 def typed(markdown):

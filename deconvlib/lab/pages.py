@@ -2,6 +2,7 @@
 
 import copy
 import html
+import re
 from pathlib import Path
 
 from deconvlib.lab import record
@@ -99,5 +100,16 @@ def notebook(notebook, title: str, folder: Path) -> str:
     for cell in notebook.cells:  # nbconvert embeds only what lies below the folder that it is told
         if cell.cell_type == "markdown":
             cell.source = cell.source.replace('<img src="../', '<img src="')
+            cell.source = re.sub(
+                r"(\]\([\w-]+)\.(?:ipynb|md)\b", r"\1.html", cell.source
+            )  # a page links to its neighbours' pages
     resources = {"metadata": {"name": title, "path": str(folder.resolve().parent)}}
     return formulas.Exporter(config=config, embed_images=True).from_notebook_node(notebook, resources)[0]
+
+
+def text(path: Path) -> str:
+    """A Markdown file that lies beside the notebooks, as a page like theirs."""
+    import nbformat
+
+    cell = nbformat.v4.new_markdown_cell(path.read_text(encoding="utf-8"))
+    return notebook(nbformat.v4.new_notebook(cells=[cell]), path.stem, path.parent)

@@ -91,6 +91,9 @@ def _run_all(everything, paths, parameters, profile, out, fresh, timeout):
             continue
         runs.append(entry)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    glossary = everything[0].with_name("glossary.md")  # every page links to it
+    if glossary.exists():
+        record.write(out / "glossary.html", pages.text(glossary))
     rerun = fresh
     for number, (path, entry) in enumerate(zip(paths, chosen, strict=True), start=1):
         key, state = fingerprint(path, parameters[path]), out / path.stem / "run.json"

@@ -36,6 +36,7 @@ def printed(path):
 
 def test_runs_the_series_under_a_profile(folder, capfd):
     notebook(folder, "01_one", "print(epochs, rate, name, flip, filters)", RECORD.format("01_one"))
+    (folder / "glossary.md").write_text("See [one](01_one.ipynb): $x^2$")
     assert series(folder, overrides={"rate": "1e-3", "flip": "true", "filters": "[16, 32]", "choice": "7"}) == 0
     out = folder.parent / "out"
     assert printed(out / "01_one.ipynb") == "3 0.001 y True [16, 32]\n" and printed(out / "02_two.ipynb") == "two 1\n"
@@ -43,6 +44,8 @@ def test_runs_the_series_under_a_profile(folder, capfd):
     page = (out / "01_one.html").read_text()
     assert "3 0.001 y True" in page and ">print<" in page  # output and input
     assert '<script src="http' not in page
+    glossary = (out / "glossary.html").read_text()
+    assert 'href="01_one.html"' in glossary and "<msup>" in glossary
     index = (out / "index.html").read_text()
     assert "Title of 01_one" in index and "Title of 02_two" in index and 'href="02_two.html"' in index
     for path in out.rglob("*.*"):
