@@ -12,8 +12,17 @@ from deconvlib.lab import parameters, run
 NOTEBOOKS = parameters.series(Path(__file__).parents[2] / "notebooks")
 
 
-def series(folder, *names, **settings):
-    return run.run(names, folder=folder, out=folder.parent / "out", **settings)
+@pytest.fixture
+def refused(tmp_path, monkeypatch):
+    """A function that runs notebooks of a folder: one line says what is wrong, no kernel starts and nothing is written."""
+    monkeypatch.setattr(run, "execute", None)
+
+    def check(said, folder, *names, **settings):
+        with pytest.raises(parameters.UserError, match=said) as error:
+            run.run(names, folder=folder, out=tmp_path / "out", **settings)
+        assert "\n" not in str(error.value) and not (tmp_path / "out").exists()
+
+    return check
 
 
 @pytest.mark.parametrize("inside", [False, True])
@@ -43,28 +52,8 @@ def test_says_where_it_looked_for_notebooks(tmp_path, monkeypatch):
         ([], {"overrides": {"filters": "8"}}, "01_one: filters must be a list of 1 or more entries, each a whole number"),
     ],
 )
-def test_refuses_before_anything_runs(folder, names, settings, said):
-    with pytest.raises(parameters.UserError) as error:
-        series(folder, *names, **settings)
-    assert said in str(error.value)
-    assert not (folder.parent / "out").exists()
-
-
-@pytest.mark.parametrize(
-    ("profile", "said"),
-    [
-        ("03_three: {epochs: 1}", "notebook '03_three' is not known"),
-        ("01_one: {epoch: 1}", "quick.yaml: 01_one: parameter 'epoch' is not known; did you mean 'epochs'"),
-        ("all: {epoch: 1}", "quick.yaml: all: parameter 'epoch' is not known; did you mean 'epochs'"),
-        ("01_one: {rate: fast}", "parameter 'rate' is 'fast'"),
-        ("01_one: [", "quick.yaml is not YAML"),
-    ],
-)
-def test_refuses_a_wrong_profile(folder, profile, said):
-    (folder / "profiles/quick.yaml").write_text(profile)
-    with pytest.raises(parameters.UserError) as error:
-        series(folder)
-    assert said in str(error.value)
+def test_refuses_what_it_does_not_know(refused, folder, names, settings, said):
+    refused(said, folder, *names, **settings)
 
 
 def test_a_profile_may_set_what_only_other_notebooks_have(folder):
@@ -89,10 +78,9 @@ def test_what_a_profile_promises_of_trainings_is_not_said_of_values_of_ones_own(
         assert parameters.checked_parameters([three], sections, overrides)[three].get("strict") == strict
 
 
-def test_refuses_a_notebook_without_parameters(folder):
+def test_refuses_a_notebook_without_parameters(refused, folder):
     nbformat.write(nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1")]), folder / "03_three.ipynb")
-    with pytest.raises(parameters.UserError, match="03_three has 0 cells tagged 'parameters'"):
-        series(folder)
+    refused("03_three has 0 cells tagged 'parameters'", folder)
 
 
 def test_the_quick_profile_is_the_committed_defaults_and_what_must_hold():
@@ -168,11 +156,8 @@ WRONG = [  # (notebook, parameter, text on the command line, what is said)
 
 
 @pytest.mark.parametrize(("names", "name", "value", "said"), WRONG, ids=lambda part: str(part)[:20])
-def test_a_wrong_value_is_refused_before_a_kernel_starts(names, name, value, said, tmp_path, monkeypatch):
-    monkeypatch.setattr(run, "execute", None)
-    with pytest.raises(parameters.UserError, match=said) as error:
-        run.run([names], overrides={name: value}, out=tmp_path / "out", folder=NOTEBOOKS[0].parent)
-    assert "\n" not in str(error.value) and not (tmp_path / "out").exists()
+def test_refuses_a_wrong_value(refused, names, name, value, said):
+    refused(said, NOTEBOOKS[0].parent, names, overrides={name: value})
 
 
 def given(names, **overrides):
@@ -204,6 +189,11 @@ FORM = r"quick.yaml must hold \{notebook, or all: \{parameter: value\}\}, like"
         ("", FORM),
         ("[]", FORM),
         ("epochs", FORM),
+        ("03_three: {epochs: 1}", "notebook '03_three' is not known"),
+        ("01_one: {epoch: 1}", "quick.yaml: 01_one: parameter 'epoch' is not known; did you mean 'epochs'"),
+        ("all: {epoch: 1}", "quick.yaml: all: parameter 'epoch' is not known; did you mean 'epochs'"),
+        ("01_one: {rate: fast}", "parameter 'rate' is 'fast'"),
+        ("01_one: [", "quick.yaml is not YAML"),
         ("01_one: [1]", r"quick.yaml: 01_one must hold \{parameter: value\}, not \[1\]"),
         ("01_one: {epochs: 1}\n01_one: {epochs: 2}", "quick.yaml is not YAML: line 1: '01_one' is there twice"),
         ("01_one: {epochs: 1, epochs: 2}", "'epochs' is there twice"),
@@ -220,33 +210,28 @@ FORM = r"quick.yaml must hold \{notebook, or all: \{parameter: value\}\}, like"
         (None, "cannot read .*quick.yaml: Is a directory"),
     ],
 )
-def test_refuses_what_is_no_profile_in_one_line(folder, text, said):
+def test_refuses_a_wrong_profile(refused, folder, text, said):
     path = folder / "profiles/quick.yaml"
     path.unlink()
     if text is None:
         path.mkdir()
     else:
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    with pytest.raises(parameters.UserError, match=said) as error:
-        series(folder)
-    assert "\n" not in str(error.value) and not (folder.parent / "out").exists()
+    refused(said, folder)
 
 
 @pytest.mark.parametrize("profile", ["../profiles/quick", "quick.yaml", "", "/quick"])
-def test_a_profile_is_a_name_and_no_path(folder, profile):
-    with pytest.raises(parameters.UserError, match=r"is not known.*'quick'"):
-        run.run(folder=folder, profile=profile)
+def test_a_profile_is_a_name_and_no_path(refused, folder, profile):
+    refused(r"is not known.*'quick'", folder, profile=profile)
 
 
 @pytest.mark.parametrize("cell", ["epochs: int = 1", "epochs = 2 * 3", "import os", "epochs ="])
-def test_a_cell_of_parameters_that_cannot_be_read_is_named(folder, cell):
+def test_a_cell_of_parameters_that_cannot_be_read_is_named(refused, folder, cell):
     notebook(folder, "03_three", "1", parameters=cell)
-    with pytest.raises(parameters.UserError, match=r"03_three.ipynb: its cell of parameters must hold lines like"):
-        series(folder)
+    refused("03_three.ipynb: its cell of parameters must hold lines like", folder)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"cells": [1]}'])
-def test_a_notebook_that_is_none_is_named(folder, text):
+def test_a_notebook_that_is_none_is_named(refused, folder, text):
     (folder / "03_three.ipynb").write_text(text)
-    with pytest.raises(parameters.UserError, match=r"03_three.ipynb is not a notebook, or it is cut short"):
-        series(folder)
+    refused("03_three.ipynb is not a notebook, or it is cut short", folder)
