@@ -29,8 +29,7 @@ OTHERS = {
         **{"fill": "blur", "part_class": 0, "aligned": 3, "coarse_kernel": 5, "coarse_stride": 2, "seed": 1},
     },
     "06_belief": {
-        **{"dataset_name": "digits", "train_images": 300, "test_images": 150, "filters": [8, 16], "epochs": 4},
-        **{"learning_rate": 1e-2, "judged": 12, "square": 3, "stride": 1, "fill": "blur", "seed": 1},
+        **{"dataset_name": "digits", "test_images": 150, "judged": 12, "square": 3, "stride": 1, "fill": "blur", "seed": 1},
     },
     "07_accuracy": {
         **{"dataset_name": "digits", "labels_per_class": 0, "imbalance": 4.0, "repeats": 1, "filters": [8, 8, 12]},

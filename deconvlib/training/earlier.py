@@ -8,10 +8,10 @@ from deconvlib.data.dataset import Dataset
 from deconvlib.training.fit import fit
 
 
-def network_of(run_dir: str | Path, dataset: Dataset, notebook: str, epochs: int = 2, seed: int = 0) -> keras.Model:
+def network_of(run_dir: str | Path, dataset: Dataset, notebook: str, seed: int = 0) -> keras.Model:
     """The network that notebook 03 left in `run_dir`, where it fits the images and classes of `dataset`; else a small one.
 
-    Which of the two it is, is printed in a line. The small one is trained here on `dataset` for `epochs`. Killed, it goes on
+    A line says which of the two it is. The small one is trained here, for two epochs of `dataset`. A killed training goes on
     from <run_dir>/<notebook>/backup. seed: of its weights, and of the order of the images.
     Raises ValueError where <run_dir>/classifier.keras cannot be read, or needs code that is not here.
     """
@@ -23,5 +23,6 @@ def network_of(run_dir: str | Path, dataset: Dataset, notebook: str, epochs: int
             return model
     print(f"no network for {dataset.name} in {run_dir}: training a small one")
     model = networks.classifier(dataset.image_shape, dataset.num_classes, normalization="batch", dense_units=128, seed=seed)
-    fit(model, dataset, epochs, learning_rate=2e-3, backup_dir=Path(run_dir) / notebook / "backup", verbose=False, seed=seed)
+    backup = Path(run_dir) / notebook / "backup"
+    fit(model, dataset, epochs=2, learning_rate=2e-3, backup_dir=backup, verbose=False, seed=seed)
     return model

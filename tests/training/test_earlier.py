@@ -38,7 +38,7 @@ def test_where_none_fits_a_small_one_is_trained_and_it_says_so(other, few, tmp_p
                 class_names=names,
             )
         ).save(tmp_path / "classifier.keras")
-    model = training.network_of(tmp_path, few, "04_deconvolution", epochs=1)
+    model = training.network_of(tmp_path, few, "04_deconvolution")
     assert model.input_shape[1:] == few.image_shape and model.output_shape[-1] == few.num_classes
     assert capsys.readouterr().out == f"no network for digits in {tmp_path}: training a small one\n"
     assert (tmp_path / "04_deconvolution" / "backup").exists(), "a kill would cost the training"
