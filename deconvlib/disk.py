@@ -1,18 +1,28 @@
-"""Files that are whole or not there: a process that is killed leaves no half of one."""
+"""Files that are whole or not there: a process that is killed leaves no half of one. And where the cache is."""
 
 import contextlib
 import os
+import uuid
 from pathlib import Path
+
+from platformdirs import user_cache_dir
+
+
+def cache() -> Path:
+    """The folder of what can be made again: the one that DECONVLIB_CACHE names, else the user's cache. It may not exist."""
+    return Path(os.environ.get("DECONVLIB_CACHE") or user_cache_dir("deconvlib"))
 
 
 @contextlib.contextmanager
-def whole(path: str | Path):
-    """A path to write to, beside `path` and with its suffix; the file written there then takes the place of `path`.
+def whole(path: str | Path, shared: bool = False):
+    """A path to write to, beside `path` and with its suffixes; the file written there then takes the place of `path`.
 
-    A kill, an error or a full disk leaves `path` as it was. The folder must exist.
+    A kill, an error or a full disk leaves `path` as it was. The folder must exist. shared: other processes may write `path`
+    at the same time, and the last one stays.
     """
     path = Path(path)
-    part = path.with_stem(f"{path.stem}.part")
+    stem, _, suffixes = path.name.partition(".")
+    part = path.with_name(f"{stem}{f'.{uuid.uuid4().hex}' if shared else ''}.part.{suffixes}")
     try:
         yield part
         with part.open("rb+") as file:

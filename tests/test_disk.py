@@ -17,7 +17,7 @@ def path(tmp_path):
 def test_the_file_takes_its_place_when_it_is_written(path):
     with disk.whole(path) as part:
         part.write_text("new")
-        assert path.read_text() == "old" and part.suffix == ".csv"  # Keras and Matplotlib go by the suffix
+        assert path.read_text() == "old" and part.suffixes[-2:] == [".b", ".csv"]  # Keras and Matplotlib go by the suffix
     assert path.read_text() == "new" and list(path.parent.iterdir()) == [path]
 
 
@@ -41,7 +41,21 @@ def test_nothing_takes_a_place_before_its_bytes_are_on_the_disk(path, monkeypatc
 
 
 def test_a_kill_leaves_what_the_next_writing_replaces(path):
-    path.with_stem("a.b.part").write_text("half")
+    path.with_name("a.part.b.csv").write_text("half")
     with disk.whole(path) as part:
         part.write_text("new")
     assert path.read_text() == "new" and list(path.parent.iterdir()) == [path]
+
+
+def test_two_may_write_the_same_file_at_once(path):
+    with disk.whole(path, shared=True) as one, disk.whole(path, shared=True) as other:
+        one.write_text("one")
+        other.write_text("other")
+    assert one != other and path.read_text() == "one" and list(path.parent.iterdir()) == [path]
+
+
+def test_the_cache_lies_where_the_environment_says(tmp_path, monkeypatch):
+    monkeypatch.setenv("DECONVLIB_CACHE", str(tmp_path))
+    assert disk.cache() == tmp_path
+    monkeypatch.delenv("DECONVLIB_CACHE")
+    assert disk.cache().name == "deconvlib"

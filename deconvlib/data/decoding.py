@@ -5,16 +5,13 @@ import hashlib
 import io
 import os
 import sys
-import uuid
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
-from platformdirs import user_cache_dir
 
-from deconvlib import progress
+from deconvlib import disk, progress
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # whatever the name; Pillow's others may run programs
 GREY = ("1", "L", "LA", "La", "F")  # and I, of 16 bits
@@ -46,7 +43,7 @@ def decode(parts, size):
     count, prints = sum(len(files) for _, files in parts), [folder.fingerprint(files) for folder, files in parts]
     text = "\n".join([*prints, f"{size} {VERSION}"])
     key = hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=16).hexdigest()
-    cache = Path(os.environ.get("DECONVLIB_CACHE") or user_cache_dir("deconvlib")) / f"{key}.npy"
+    cache = disk.cache() / f"{key}.npy"
     with contextlib.suppress(Exception):  # not there yet, cut short, or not an array: decode again
         with cache.open("rb") as file:
             images, said = np.load(file, allow_pickle=False), str(np.load(file, allow_pickle=False))
@@ -58,16 +55,11 @@ def decode(parts, size):
 
 
 def _store(cache, images, said):
-    part = cache.with_suffix(f".{uuid.uuid4().hex}.part")
     with contextlib.suppress(OSError):  # a full or read-only disk costs time next time, nothing else
-        try:
-            cache.parent.mkdir(parents=True, exist_ok=True)
-            with part.open("wb") as file:
-                np.save(file, images)
-                np.save(file, np.array(said))
-            os.replace(part, cache)
-        finally:
-            part.unlink(missing_ok=True)
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        with disk.whole(cache, shared=True) as part, part.open("wb") as file:
+            np.save(file, images)
+            np.save(file, np.array(said))
 
 
 def stack(parts, size, resampling=Image.Resampling.LANCZOS, collection=()):

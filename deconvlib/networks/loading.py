@@ -1,4 +1,4 @@
-"""Models of other origin, loaded safely: .keras files, and keras.applications."""
+"""Models of other origin, loaded safely: .keras files, keras.applications, and EfficientNet-Lite0."""
 
 import json
 import sys
@@ -11,8 +11,10 @@ import numpy as np
 from deconvlib import allowed, checks
 from deconvlib.backend import keras
 from deconvlib.deconvnet import graph, inputs, rules
+from deconvlib.networks import efficientnet_lite, imagenet
 
 APPLICATIONS = tuple(name for name in dir(keras.applications) if name[0].isupper())
+MODELS = (*APPLICATIONS, efficientnet_lite.NAME)
 PIXELS = object()  # what stands for a tensor on which no weight has acted
 _FUNCTIONS = {"activations", "constraints", "initializers", "ops", "regularizers"}  # Keras' modules of what a layer may call
 _FOREIGN_CODE = {"Lambda", "TorchModuleWrapper", "JaxLayer", "FlaxLayer", "TFSMLayer"}  # Keras' layers that hold a program
@@ -25,9 +27,11 @@ def load(
     image_size: int | tuple[int, int] | None = None,
     pixels: tuple[float, float] | None = None,
 ) -> keras.Model:
-    """The model of a .keras file, or keras.applications' of that name, as the rest of this library takes it.
+    """The model of a .keras file, or the application of that name, as the rest of this library takes it.
 
-    weights: of an application; None: not trained, "imagenet": downloaded, or the path of a .weights.h5 file.
+    Applications are keras.applications', and "EfficientNetLite0": a network of ReLU6 whose weights need no download.
+    weights: of an application; None: not trained, "imagenet": downloaded, but EfficientNetLite0's are those of the extra
+        `pretrained`, or the path of a .weights.h5 file.
     preprocessing: the application whose `preprocess_input` the file's model was trained behind, such as "ResNet50"; None:
         what its own first layer says, else [0, 1]. An application comes with its own. It becomes the model's first layers,
         so that the model takes uint8, or floats in [0, 1], in RGB; BGR is swapped in the first convolutions' filters.
@@ -39,15 +43,17 @@ def load(
     two classes, 0 and 1. Keras builds its own layers, and those registered here, from the file's description; no code of the
     file runs.
     Raises FileNotFoundError; ValueError for a file that is not whole, or needs code that is not here, which is named and not
-    run; for weights that are not numbers; for an unknown application; for images of any size without `image_size`.
+    run; for weights that are not numbers; for an unknown application; for images of any size without `image_size`;
+    ImportError without the extra `pretrained`, where it is needed.
     """
     if preprocessing and pixels:
         raise ValueError(f"preprocessing {preprocessing!r} says what pixels the model takes; leave pixels={pixels} out")
     allowed.check(pixels=pixels, image_size=image_size)
-    if str(model) not in APPLICATIONS:
+    if str(model) not in MODELS:
         network = _read(Path(model).expanduser())
     else:
-        network, preprocessing = _application(str(model), weights), preprocessing or str(model)
+        network, own = _application(str(model), weights)
+        preprocessing = preprocessing or own
     inputs.check_model(network)
     if len(network.outputs) != 1:
         raise ValueError(f"model {network.name!r} has {len(network.outputs)} outputs; a model of one is needed")
@@ -63,6 +69,14 @@ def load(
     return _rebuilt(network, tuple(shape), preprocessing, pixels, ending)
 
 
+def class_names(model: str | Path) -> tuple[str, ...]:
+    """The classes of `load(model, weights="imagenet")`, in its order; () for a file, which does not hold them.
+
+    Raises ImportError without the extra `pretrained`, which holds the names.
+    """
+    return imagenet.classes() if str(model) in MODELS else ()
+
+
 def _ending(network):
     """What stands in place of probabilities: "logits", one "logit", one "sigmoid"; or None."""
     last = graph.steps(network)[-1]
@@ -74,15 +88,20 @@ def _ending(network):
 
 
 def _application(name, weights):
+    """(the network, the application whose preprocessing it needs before it)"""
     try:
-        return getattr(keras.applications, name)(weights=weights)
+        if name == efficientnet_lite.NAME:
+            return efficientnet_lite.efficientnet_lite0(weights), None
+        return getattr(keras.applications, name)(weights=weights), name
+    except ImportError:
+        raise
     except Exception as error:
         raise ValueError(f"{name} with weights={weights!r} is not to be had: {error}. weights=None needs no file") from error
 
 
 def _read(path):
     if not path.exists() and path.suffix != ".keras" and len(path.parts) == 1:
-        checks.known("model", str(path), APPLICATIONS)
+        checks.known("model", str(path), MODELS)
     if not path.exists():
         raise FileNotFoundError(f"there is no file {path}; looked for it from {Path.cwd()}")
     if path.suffix != ".keras" or not zipfile.is_zipfile(path):
