@@ -7,7 +7,7 @@ import numpy as np
 
 from deconvlib import backend, checks, progress
 from deconvlib.backend import keras
-from deconvlib.deconvnet import graph, inputs
+from deconvlib.deconvnet import graph, inputs, rules
 
 MEMORY = 2**28  # bytes that the largest map of one batch may take
 
@@ -15,19 +15,20 @@ MEMORY = 2**28  # bytes that the largest map of one batch may take
 BATCH = 128  # images; more are no faster on a processor
 
 
-def reader(model: keras.Model, layers: list[str], reduce, image_shape: tuple[int, int, int]):
+def reader(model: keras.Model, layers: list[str], reduce, image_shape: tuple[int, int, int], ceilings: bool = True):
     """A compiled function: float32 images (n, *image_shape) -> the arrays of `reduce`, each with n as its first axis.
 
     reduce(outputs of the layers, in their order) -> a list of tensors, in operations of keras.ops. Only what a layer depends
     on is computed. What is compiled is kept for the next call with the same arguments; weights are read anew each time.
+    ceilings: False leaves out the ceiling of the layers' own rectifiers: `reduce` gets what they would give without it.
     Raises ValueError for an unknown layer.
     """
     for layer in checks.names("layers", layers):
         graph.find(model, layer)
-    return graph.kept(_compiled, model, tuple(layers), reduce, tuple(image_shape))
+    return graph.kept(_compiled, model, tuple(layers), reduce, tuple(image_shape), ceilings)
 
 
-def _compiled(model, layers, reduce, image_shape):
+def _compiled(model, layers, reduce, image_shape, ceilings):
     graph.check_weights(model, layers)
     way = graph.ancestors(model, layers)
 
@@ -37,9 +38,9 @@ def _compiled(model, layers, reduce, image_shape):
         def call(step, *arguments, **keywords):
             if step.name not in way:
                 return [None] * len(step.node.outputs)
-            output = graph.at_inference(step.operation, *arguments, **keywords)
+            output, without = rules.uncapped(step, *arguments, **keywords)
             if step.name in layers:
-                outputs[step.name] = output
+                outputs[step.name] = output if ceilings else without
             return output
 
         graph.run(model, [images], call)
@@ -93,7 +94,8 @@ def batch_size(model: keras.Model, image_shape: tuple[int, int, int]) -> int:
 class Units:
     """Units in a layer's output, by integer arrays of one shape, and what they answered; indexed as one of them is.
 
-    image: number of the image; row, column: position in the map (0 in a dense layer); channel; activation: float32.
+    image: number of the image; row, column: position in the map (0 in a dense layer); channel; activation: float32, where the
+    layer's rectifier has a ceiling, as ReLU6, what the unit would answer without it.
     Raises ValueError where the arrays differ in shape.
     """
 
@@ -124,6 +126,9 @@ def strongest(
 ) -> Units | dict[str, Units]:
     """Units of shape (channels, k): each channel's k strongest units, strongest first, at most one an image.
 
+    Where the layer's rectifier has a ceiling, as ReLU6, units are ranked by what they would answer without it: at the ceiling
+    many are equal, and the first of them would win.
+
     layers: one layer; or several, for which {layer: Units} comes back. images: uint8, or float as the model takes them,
     (n, height, width, channels), an array in memory or on disk; or an iterable of such batches, or of (images, labels),
     as tf.data and keras.utils.PyDataset give them. One pass over them for all layers together, in which only the k best of
@@ -145,7 +150,7 @@ def strongest(
         numbers = range(count, count + len(batch))
         if not best:
             shapes = _shapes(model, names, batch.shape[1:3])
-            find = reader(model, names, peaks, batch.shape[1:])
+            find = reader(model, names, peaks, batch.shape[1:], ceilings=False)
             best = {layer: np.full((3, k, shape[-1]), -np.inf) for layer, shape in shapes.items()}
         found = find(inputs.as_input(model, batch, numbers))
         graph.check_finite(model, names, np.concatenate([values.ravel() for values in found[::2]]))

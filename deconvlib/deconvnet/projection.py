@@ -11,10 +11,10 @@ see nearly all of it, its maps are computed once, and only the way back is in wi
 """
 
 import functools
+import warnings
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from deconvlib import backend, checks, progress
 from deconvlib.backend import keras
@@ -69,13 +69,14 @@ def project(
     engine = graph.kept(_Engine, model, layer, rule, switches, chain_rule, signal is None, images.shape[1:3])
     checks.within("channel", channel, engine.channels, f"in layer {layer!r}")
     program, size = engine.whole
-    projections = np.empty_like(images)
+    projections, started = np.empty_like(images), np.empty(len(images))
     for start in range(0, len(images), size):
         batch = images[start : start + size]
         places = np.full((len(batch), engine.rows * engine.columns), whole_map, np.float32)
         channels = np.float32(1 if signal is None else signal) * _one_hot([channel] * len(batch), engine.channels)
-        (projections[start : start + size],) = program(batch, places, channels)
+        projections[start : start + size], started[start : start + size] = program(batch, places, channels)
     graph.check_finite(model, [layer], projections)
+    _warn_of_stopped(layer, rule, projections, started)
     return projections
 
 
@@ -109,7 +110,7 @@ def project_units(
     first = engine.field.first(where)
     corner = np.clip(first, 0, np.subtract(image_size, engine.size))  # a patch at a border is shifted into the image
     pixels = windows.gather(images, flat.image, corner, engine.size)
-    projections = np.empty(pixels.shape, np.float32)
+    projections, started = np.empty(pixels.shape, np.float32), np.empty(len(pixels))
     together = engine.together(flat.image)
     if together:
         program, alike = engine.shared(together), (np.flatnonzero(flat.image == number) for number in np.unique(flat.image))
@@ -130,13 +131,30 @@ def project_units(
         return inputs.as_floats(model, seen, numbers), engine.places(where[filled]), channels
 
     begun = ((chosen, program.begin(*arguments(chosen))) for chosen in progress.steps(batches, f"projections of {layer}"))
-    for chosen, (found,) in backend.fetched(begun):
+    for chosen, (found, begins) in backend.fetched(begun):
         shift = corner[chosen] - first[chosen]
         projections[chosen] = windows.gather(found, np.arange(len(chosen)), shift, engine.size)
+        started[chosen] = begins[: len(chosen)]
     graph.check_finite(model, [layer], projections)
+    _warn_of_stopped(layer, rule, projections, started)
     shape = np.shape(units.image)
     patches = (array.reshape(*shape, *array.shape[1:]) for array in (pixels, projections))
     return Patches(*patches, *(part.reshape(shape) for part in corner.T), layer, units)
+
+
+_STOPS = {
+    "deconvnet": "on each way back some rectifier finds no positive signal",
+    "guided": "on each way back some rectifier finds no positive signal, or was silent",
+    "gradient": "on each way back some rectifier was silent, or at its ceiling",
+}
+
+
+def _warn_of_stopped(layer, rule, projections, started):
+    """Says it of projections that are zero everywhere though their unit started with something."""
+    stopped = (started != 0) & ~projections.any(axis=(1, 2, 3))
+    if stopped.any():
+        said = f"rule {rule!r} brings nothing to the pixels from {stopped.sum()} of {len(stopped)} units of layer {layer!r}"
+        warnings.warn(f"{said}: {_STOPS[rule]}", stacklevel=3)
 
 
 def switches(model: keras.Model, images: np.ndarray, layer: str) -> tuple[np.ndarray, np.ndarray]:
@@ -160,44 +178,6 @@ def switches(model: keras.Model, images: np.ndarray, layer: str) -> tuple[np.nda
     pooled, pull = backend.vjp(step.operation, maps)
     chosen = keras.ops.convert_to_numpy(pull(keras.ops.ones_like(pooled))) > 0
     return keras.ops.convert_to_numpy(maps), chosen
-
-
-def coverage(model: keras.Model, layer: str, rule: str = "deconvnet", chain_rule: tuple[str, ...] = ()) -> pd.DataFrame:
-    """One row for each nonlinearity between the pixels and `layer`: layer, function, covered, backward.
-
-    covered: whether `rule` is defined there; backward: what becomes there of the signal g on its way to the pixels, with
-    x what the nonlinearity was given. Pooling is not listed: its switches are the chain rule.
-    """
-    checks.known("rule", rule, rules.RULES)
-    chain_rule = checks.names("chain_rule", chain_rule, 0)
-    found = []
-    for nonlinearity in rules.nonlinearities(model, layer):
-        backward = rules.backward(nonlinearity, layer, rule, chain_rule)
-        # a sigmoid at which the plain chain rule was asked for is passed, but not covered
-        covered = backward not in ("refused", rules.CHAIN_RULE) or rule == "gradient"
-        found.append((nonlinearity.step.name, nonlinearity.name, covered, backward))
-    return pd.DataFrame(found, columns=["layer", "function", "covered", "backward"])
-
-
-def rectified_convolutions(model: keras.Model) -> list[str]:
-    """The layers in which the feature maps of a convolution appear rectified: itself, or the first rectifier after it."""
-    found, waiting = [], False
-    for step in graph.steps(model):
-        _, rectifier = rules.nonlinearity(step)
-        waiting = waiting or "Conv" in type(step.operation).__name__
-        if waiting and rectifier is not None:
-            found.append(step.name)
-            waiting = False
-    return found
-
-
-def spread_layers(model: keras.Model, count: int) -> list[str]:
-    """So many rectified convolutions, spread over the depth; of a model without any: convolutions, else dense layers."""
-    reachable = {layer.name for layer in model.layers}
-    found = [name for name in rectified_convolutions(model) if name in reachable]
-    for kind in ("Conv", "Dense"):
-        found = found or [step.name for step in graph.steps(model) if kind in type(step.operation).__name__]
-    return [found[index] for index in np.unique(np.linspace(0, len(found) - 1, count).round().astype(int))]
 
 
 class _Engine:
@@ -312,9 +292,14 @@ class _Engine:
         return min(costs, key=costs.get)
 
     def _signal(self, back, units, values):
-        """What reaches the pixels from the units, 0 elsewhere, each started with its value or with what stands for it."""
+        """(what reaches the pixels, what it started with at most) of units, each with its value or with what stands for it.
+
+        units: 0 but at the unit, and for a batch of them.
+        """
         units = keras.ops.cast(units, values.dtype)
-        return keras.ops.cast(back(values * units if self.own else units + keras.ops.zeros_like(values)), "float32")
+        start = values * units if self.own else units + keras.ops.zeros_like(values)
+        most = keras.ops.max(keras.ops.abs(start), axis=tuple(range(1, len(start.shape))))
+        return keras.ops.cast(back(start), "float32"), keras.ops.cast(most, "float32")
 
 
 def _batch_size(elements):

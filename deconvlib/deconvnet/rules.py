@@ -7,6 +7,11 @@ Only what happens at a rectifier with input x tells the rules apart (Springenber
     guided      max(g, 0) · [x > 0]    both
 
 Everything else on the way must be linear for a given image, so that the chain rule is the transposed operation.
+
+A rectifier with a ceiling, as ReLU6, is flat from the ceiling on. There gradient passes nothing, which is the derivative.
+guided passes what is positive, for its mask says that the unit was active, and a unit at its ceiling is. Of the layer that is
+projected the ceiling is left out: its units start with what they would answer without it, and are ranked by that. Otherwise
+many would share the first place, and the gradient of each would be zero.
 """
 
 from typing import NamedTuple
@@ -55,14 +60,17 @@ class Rectifier(NamedTuple):
         return keras.ops.relu(signal) if not self.slope else keras.ops.leaky_relu(signal, self.slope)
 
     def mask(self, x):
-        """The derivative of the forward pass at x."""
-        gate = keras.ops.where(x > 0, keras.ops.ones_like(x), self.slope * keras.ops.ones_like(x))
-        return gate * keras.ops.cast(x < self.ceiling, gate.dtype)
+        """1 where the unit was active, at its ceiling too; the slope elsewhere."""
+        return keras.ops.where(x > 0, keras.ops.ones_like(x), self.slope * keras.ops.ones_like(x))
+
+    def uncapped(self):
+        """The same without a ceiling."""
+        return self._replace(ceiling=float("inf"))
 
     def describe(self, rule):
         """What `rule` makes of the signal g, as a formula."""
         rectified = f"max(g, {self.slope:g} · g)" if self.slope else "max(g, 0)"
-        mask = f"[0 < x < {self.ceiling:g}]" if np.isfinite(self.ceiling) else "[x > 0]"
+        mask = f"[0 < x < {self.ceiling:g}]" if np.isfinite(self.ceiling) and rule == "gradient" else "[x > 0]"
         mask = f"({mask} + {self.slope:g} · [x ≤ 0])" if self.slope else mask
         return {"deconvnet": rectified, "guided": f"{rectified} · {mask}", "gradient": f"g · {mask}"}[rule]
 
@@ -138,7 +146,19 @@ def backward(found: Nonlinearity, layer: str, rule: str, chain_rule: tuple[str, 
         return CHAIN_RULE
     if found.rectifier is None:
         return "refused"
+    if found.step.name == layer and np.isfinite(found.rectifier.ceiling):
+        return f"{found.rectifier.uncapped().describe(rule)}, without the ceiling of {found.rectifier.ceiling:g}"
     return found.rectifier.describe(rule)
+
+
+def uncapped(step: graph.Step, *arguments, **keywords):
+    """(what the step gives, what it would give if its rectifier had no ceiling)"""
+    rectifier = nonlinearity(step)[1]
+    if rectifier is None or np.isinf(rectifier.ceiling):
+        output = graph.at_inference(step.operation, *arguments, **keywords)
+        return output, output
+    x = _bare(step.operation)(*arguments, **keywords)
+    return _activation(step.operation)(x), rectifier.rectify(x)
 
 
 def caller(layer: str, rule: str, treated: dict[str, Rectifier | None], switches: bool = True, known=lambda step: None):
@@ -146,7 +166,7 @@ def caller(layer: str, rule: str, treated: dict[str, Rectifier | None], switches
 
     operation: the step's own, or another face of it. treated: from `treatment`. switches: False lets max pooling spread
     the signal evenly. known(step): the output of a rectifier's step, where it is known beforehand, so that the way back
-    needs nothing of the way up. Of `layer` itself a softmax or sigmoid is left out.
+    needs nothing of the way up. Of `layer` itself a softmax or sigmoid is left out, and a rectifier's ceiling.
     """
 
     def call(step, operation, *arguments, **keywords):
@@ -156,11 +176,13 @@ def caller(layer: str, rule: str, treated: dict[str, Rectifier | None], switches
             return graph.at_inference(operation, *arguments, **keywords)
         if _is_output(step, nonlinearity(step)[0], layer):
             return _bare(operation)(*arguments, **keywords)
-        rectifier = treated[step.name]
+        rectifier, evaluated = treated[step.name], graph.Step(step.name, operation, step.node)
+        own = step.name == layer
         if rectifier is None or rule == "gradient":
-            return graph.at_inference(operation, *arguments, **keywords)
-        policy, seen, activation = _POLICIES[rule], known(step), getattr(operation, "activation", operation)
-        # a rectifier's output lies below 0 and below the ceiling just where its input does
+            return uncapped(evaluated, *arguments, **keywords)[own]
+        policy, seen = _POLICIES[rule], known(step)
+        activation = rectifier.rectify if own and np.isfinite(rectifier.ceiling) else _activation(operation)
+        # a rectifier's output lies above 0 just where its input does
         rectify = backend.with_way_back(activation, lambda x, g: policy(rectifier, x if seen is None else seen, g))
         return rectify(_bare(operation)(*arguments, **keywords))
 
@@ -207,6 +229,10 @@ def _divides_by_image(step):
     """Whether the image stands under the fraction: constant / x, or x · x written with one tensor."""
     tensors = [isinstance(part, keras.KerasTensor) for part in step.node.arguments.args]
     return sum(tensors) != 1 or (type(step.operation).__name__ != "Multiply" and not tensors[0])
+
+
+def _activation(operation):
+    return getattr(operation, "activation", operation)
 
 
 def _bare(operation):

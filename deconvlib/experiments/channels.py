@@ -6,7 +6,7 @@ from matplotlib.patches import Rectangle
 
 from deconvlib import backend, checks, figures
 from deconvlib.backend import keras
-from deconvlib.deconvnet import activations, graph, projection
+from deconvlib.deconvnet import activations, choosing, graph
 
 ALIKE = 0.95  # correlation or cosine of duplicates
 LOUD = 3  # times the median RMS of its layer's filters
@@ -35,7 +35,7 @@ def measure(model: keras.Model, images: np.ndarray, layers: list[str] | None = N
     correlation, cosine: the largest with an earlier live channel, else NaN.
     Raises ValueError for an unknown layer, one of neither maps nor units, or a model without rectified convolutions.
     """
-    layers = projection.rectified_convolutions(model) if layers is None else checks.names("layers", layers)
+    layers = choosing.rectified_convolutions(model) if layers is None else checks.names("layers", layers)
     if not layers:
         raise ValueError(f"model {model.name!r} has no rectified convolution; name its layers with maps")
     for layer in layers:

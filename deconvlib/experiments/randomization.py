@@ -10,7 +10,7 @@ from skimage.metrics import structural_similarity
 
 from deconvlib import checks, figures
 from deconvlib.backend import keras
-from deconvlib.deconvnet import activations, graph, inputs, projection
+from deconvlib.deconvnet import activations, choosing, graph, inputs, projection
 from deconvlib.deconvnet.rules import RULES
 from deconvlib.experiments import saliency, statistics
 
@@ -140,7 +140,7 @@ def rank_correlation(maps: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 def _probe(model, layer):
     """(a copy of the model up to `layer`, before its own rectifier; {name of a layer in it: the user's name})."""
-    known = projection.coverage(model, layer)
+    known = choosing.coverage(model, layer)
     # the unit's own rectifier would stop a signal at a unit that is off
     bare = bool(known["covered"][known["layer"] == layer].any())
     # float32: random weights may reach beyond what 16 bits hold

@@ -57,11 +57,11 @@ def linear(layer):
 
 def rectifier(slope=0.0, ceiling=np.inf):
     def up(x, rule):
-        mask = np.where(x > 0, 1.0, slope) * (x < ceiling)
+        mask = np.where(x > 0, 1.0, slope)
 
         def down(signal):
             rectified = np.where(signal > 0, signal, slope * signal)
-            return {"gradient": signal * mask, "deconvnet": rectified, "guided": rectified * mask}[rule]
+            return {"gradient": signal * mask * (x < ceiling), "deconvnet": rectified, "guided": rectified * mask}[rule]
 
         return np.minimum(np.where(x > 0, x, slope * x), ceiling), down
 
@@ -298,7 +298,7 @@ def test_coverage_says_what_becomes_of_the_signal():
     assert table["covered"].to_dict() == {"a": True, "b": True, "c": True, "d": False, "e": True}
     assert table["backward"].to_dict() == {
         "a": "max(g, 0) · [x > 0]",
-        "b": "max(g, 0) · [0 < x < 6]",
+        "b": "max(g, 0) · [x > 0]",
         "c": "max(g, 0.2 · g) · ([x > 0] + 0.2 · [x ≤ 0])",
         "d": deconvnet.rules.CHAIN_RULE,
         "e": "the projection starts before it",

@@ -1,0 +1,46 @@
+"""What there is to project in a model: the nonlinearities on the way, and the layers worth a look."""
+
+import numpy as np
+import pandas as pd
+
+from deconvlib import checks
+from deconvlib.backend import keras
+from deconvlib.deconvnet import graph, rules
+
+
+def coverage(model: keras.Model, layer: str, rule: str = "deconvnet", chain_rule: tuple[str, ...] = ()) -> pd.DataFrame:
+    """One row for each nonlinearity between the pixels and `layer`: layer, function, covered, backward.
+
+    covered: whether `rule` is defined there; backward: what becomes there of the signal g on its way to the pixels, with
+    x what the nonlinearity was given. Pooling is not listed: its switches are the chain rule.
+    """
+    checks.known("rule", rule, rules.RULES)
+    chain_rule = checks.names("chain_rule", chain_rule, 0)
+    found = []
+    for nonlinearity in rules.nonlinearities(model, layer):
+        backward = rules.backward(nonlinearity, layer, rule, chain_rule)
+        # a sigmoid at which the plain chain rule was asked for is passed, but not covered
+        covered = backward not in ("refused", rules.CHAIN_RULE) or rule == "gradient"
+        found.append((nonlinearity.step.name, nonlinearity.name, covered, backward))
+    return pd.DataFrame(found, columns=["layer", "function", "covered", "backward"])
+
+
+def rectified_convolutions(model: keras.Model) -> list[str]:
+    """The layers in which the feature maps of a convolution appear rectified: itself, or the first rectifier after it."""
+    found, waiting = [], False
+    for step in graph.steps(model):
+        _, rectifier = rules.nonlinearity(step)
+        waiting = waiting or "Conv" in type(step.operation).__name__
+        if waiting and rectifier is not None:
+            found.append(step.name)
+            waiting = False
+    return found
+
+
+def spread_layers(model: keras.Model, count: int) -> list[str]:
+    """So many rectified convolutions, spread over the depth; of a model without any: convolutions, else dense layers."""
+    reachable = {layer.name for layer in model.layers}
+    found = [name for name in rectified_convolutions(model) if name in reachable]
+    for kind in ("Conv", "Dense"):
+        found = found or [step.name for step in graph.steps(model) if kind in type(step.operation).__name__]
+    return [found[index] for index in np.unique(np.linspace(0, len(found) - 1, count).round().astype(int))]
