@@ -6,6 +6,7 @@ panels draw on worker threads, and pyplot's current figure belongs to all thread
 """
 
 import io
+import textwrap
 from pathlib import Path
 
 import matplotlib.figure
@@ -13,7 +14,19 @@ import matplotlib.style
 import numpy as np
 
 WIDTH = 9.0  # inches; the width of a notebook's text
-SCALING = "Projections: gray is zero, each scaled by its own largest magnitude."
+PERCENTILE = 99.5  # of a projection's magnitudes: a few pixels are many times the rest, which the largest would turn gray
+
+
+def scaling(percentile: float = PERCENTILE) -> str:
+    """How `to_display` scales projections, for a caption."""
+    if percentile == 100:
+        return "Projections: gray is zero, each scaled by its own largest magnitude."
+    return (
+        f"Projections: gray is zero, each scaled by the percentile {percentile:g} of its magnitudes; what is beyond is clipped."
+    )
+
+
+SCALING = scaling()
 
 
 def use_style():
@@ -83,15 +96,20 @@ def image_rows(rows, caption=None):
     return captioned(fig, caption)
 
 
-def to_display(projections):
-    """Signed projections as pixels in [0, 1]: 0.5 is zero, each image scaled by its own largest magnitude.
+def to_display(projections, percentile: float = PERCENTILE):
+    """Signed projections as pixels in [0, 1]: 0.5 is zero, 0 and 1 a percentile of each image's magnitudes, and beyond.
 
-    projections: (..., height, width, channels). An image that is zero everywhere becomes plain gray.
+    projections: (..., height, width, channels). percentile: above 0, to 100, which is the largest; of the values that are not
+    0, as a unit that sees little leaves most of a whole image 0. An image that is zero everywhere becomes plain gray.
+    Raises ValueError for NaN and for another percentile.
     """
     if not np.isfinite(projections).all():
         raise ValueError("a projection holds NaN or infinity")
-    largest = np.abs(projections).max(axis=(-3, -2, -1), keepdims=True)
-    return 0.5 + 0.5 * projections / np.where(largest > 0, largest, 1)
+    if not 0 < percentile <= 100:
+        raise ValueError(f"percentile must lie above 0, and be at most 100, not {percentile!r}")
+    each = np.abs(projections).reshape(-1, int(np.prod(projections.shape[-3:])))
+    limits = [np.percentile(values[values > 0], percentile) if values.any() else 1 for values in each]
+    return np.clip(0.5 + 0.5 * projections / np.reshape(limits, (*projections.shape[:-3], 1, 1, 1)), 0, 1)
 
 
 def tiles_in_row(number):
@@ -151,8 +169,8 @@ def panels(count, height, sharey=True):
     return fig, fig.subplots(1, count, sharey=sharey, squeeze=False)[0]
 
 
-def grid(rows, columns, row_height):
-    fig = figure(rows * row_height)
+def grid(rows, columns, row_height, width=WIDTH):
+    fig = figure(rows * row_height, width)
     axs = fig.subplots(rows, columns, squeeze=False)
     for ax in axs.flat:
         bare(ax)
@@ -180,5 +198,7 @@ def row_name(ax, name):
 
 def captioned(fig, caption):
     if caption:
-        fig.supxlabel(caption, fontsize=8, color="0.35")
+        letters = int(16.5 * fig.get_figwidth())  # of size 8 in a line
+        lines = [line for given in caption.split("\n") for line in textwrap.wrap(given, letters)]
+        fig.supxlabel("\n".join(lines), fontsize=8, color="0.35")
     return fig

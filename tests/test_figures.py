@@ -56,7 +56,46 @@ def test_tiles_are_counted_by_their_axes():
 def test_projections_are_scaled_one_by_one_around_gray():
     signed = np.array([[-2.0, 0.0, 4.0], [0.0, 0.1, -0.1], [0.0, 0.0, 0.0]]).reshape(3, 1, 3, 1)
     expected = [[0.25, 0.5, 1.0], [0.5, 1.0, 0.0], [0.5, 0.5, 0.5]]
-    np.testing.assert_allclose(figures.to_display(signed).reshape(3, 3), expected)
+    np.testing.assert_allclose(figures.to_display(signed, percentile=100).reshape(3, 3), expected)
+
+
+def test_projections_are_scaled_by_a_percentile_of_what_is_not_zero():
+    """Of the magnitudes 1, 2, 3, 4, 100 the percentile 50 is 3, of 2, 2, 2, 8, 8 it is 2; zeros do not count."""
+    signed = np.array([[1, -2, 3, -4, 100, 0, 0, 0], [2, -2, 0, 2, 8, 0, -8, 0]]).reshape(2, 1, 4, 2, 1)
+    expected = [[2 / 3, 1 / 6, 1, 0, 1, 0.5, 0.5, 0.5], [1, 0, 0.5, 1, 1, 0.5, 0, 0.5]]
+    np.testing.assert_allclose(figures.to_display(signed, 50).reshape(2, 8), expected)
+    spread = np.linspace(-1, 1, 401).reshape(
+        1, 401, 1, 1
+    )  # 400 values beside 0: the percentile 99.5 lies 0.005 of the way from 0.995 to 1
+    shown = figures.to_display(spread).ravel()
+    assert (shown == 1).sum() == (shown == 0).sum() == 1 and shown[200] == 0.5
+    np.testing.assert_allclose(shown[200:400], 0.5 + 0.5 * spread.ravel()[200:400] / 0.995025, rtol=1e-6)
+
+
+def test_captions_say_the_percentile():
+    signed, drawn = RNG.normal(size=(1, 3, 4, 4, 1)), patches(RNG.random((1, 3, 4, 4, 1)), RNG.normal(size=(1, 3, 4, 4, 1)))
+    for percentile, said in ((100, "by its own largest magnitude"), (99.5, "the percentile 99.5 of its magnitudes")):
+        for figure in (
+            deconvnet.gallery(drawn, caption="Ours.", percentile=percentile),
+            deconvnet.figures.projections(drawn.pixels[0], {"one": signed[0]}, percentile),
+            deconvnet.figures.feature(
+                drawn.pixels[0, 0], signed[0, 0], None, drawn.pixels[0], signed[0], "", percentile=percentile
+            ),
+        ):
+            assert said in figure.get_supxlabel().replace("\n", " ")
+    gallery = deconvnet.gallery(drawn, caption="Ours.").axes[0].images[0].get_array()
+    assert deconvnet.gallery(drawn, caption="Ours.").get_supxlabel().startswith("Ours. Projections: gray is zero")
+    assert (gallery != deconvnet.gallery(drawn, percentile=50).axes[0].images[0].get_array()).any()
+
+
+@pytest.mark.parametrize(("count", "names"), [(1, 1), (2, 1), (2, 3), (4, 3), (8, 2), (9, 4)])
+def test_projections_fill_the_figure_however_few_they_are(count, names, drawn):
+    images = RNG.integers(0, 256, (count, 16, 24, 3), np.uint8)
+    figure = drawn(deconvnet.figures.projections(images, {f"rule {i}": RNG.normal(size=images.shape) for i in range(names)}))
+    assert len(figure.axes) == count * (names + 1)
+    inked = sum(ax.get_window_extent().width * ax.get_window_extent().height for ax in figure.axes)
+    assert inked > 0.6 * figure.bbox.width * figure.bbox.height
+    assert figure.get_figwidth() <= figures.WIDTH and figure.get_figheight() < 12
 
 
 def test_the_gallery_puts_patches_left_and_projections_right():
@@ -91,6 +130,7 @@ def test_projections_of_a_channel_that_are_one_picture_are_shown_once():
         (lambda: figures.image_sheet(np.full((2, 4, 4, 3), 200.0)), r"lie in \[0, 1\] or be uint8; these lie in \[200, 200\]"),
         (lambda: figures.image_sheet(np.full((2, 4, 4, 3), np.nan)), r"lie in \[0, 1\]"),
         (lambda: figures.to_display(np.full((1, 2, 2, 1), np.nan)), "NaN"),
+        (lambda: figures.to_display(np.ones((1, 2, 2, 1)), 0), "percentile must lie above 0, and be at most 100, not 0"),
         (lambda: deconvnet.gallery(patches(*np.zeros((2, 4, 8, 8, 3)))), r"of shape \(channels, k\), not \(4,\)"),
         (lambda: deconvnet.figures.switches(IMAGES[:1], np.zeros((1, 4, 4)), np.zeros((1, 8, 8), bool)), "one shape"),
     ],

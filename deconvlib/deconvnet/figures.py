@@ -6,11 +6,14 @@ from matplotlib.patches import Rectangle
 from deconvlib import figures
 from deconvlib.deconvnet.projection import Patches, project_units
 
+LARGEST = 2.25  # inches; the side of an image where there are few
 
-def gallery(patches: Patches, titles=None, columns=2, caption=figures.SCALING):
+
+def gallery(patches: Patches, titles=None, columns=2, caption="", percentile=figures.PERCENTILE):
     """Figure 2 of Zeiler & Fergus: for each channel what excited it most, beside the projections of those activations.
 
     patches: of units of shape (channels, k), with pixels uint8 or in [0, 1]. titles: one a channel; None: layer and channel.
+    caption: what stands before how the projections are scaled, by `percentile` of each one's magnitudes.
     Where all projections of a channel are one picture, as in a first layer, it is shown once, enlarged.
     """
     if patches.pixels.ndim != 5:
@@ -20,14 +23,15 @@ def gallery(patches: Patches, titles=None, columns=2, caption=figures.SCALING):
     titles = titles or [f"{patches.layer}, channel {channel}" for channel in patches.units.channel[:, 0]]
     pixels = figures.pixels(patches.pixels.reshape(-1, *patches.pixels.shape[2:])).reshape(patches.pixels.shape)
     rows = -(-len(pixels) // columns)
+    shown = figures.to_display(patches.projections, percentile)
     # tiles of patches and of projections side by side, with the height of a title
     fig, axs = figures.grid(rows, columns, row_height=figures.WIDTH / columns / 2 + 0.15)
-    for ax, images, maps, title in zip(axs.flat, pixels, figures.to_display(patches.projections), titles, strict=False):
+    for ax, images, maps, title in zip(axs.flat, pixels, shown, titles, strict=False):
         left = figures.square(images)
         right = _enlarged(maps[0], left.shape[:2]) if _alike(maps) else figures.square(maps)
         divide = np.ones((left.shape[0], max(left.shape[1] // 20, 1), left.shape[2]))
         figures.show(ax, np.concatenate([left, divide, right], axis=1), title)
-    return figures.captioned(fig, caption)
+    return figures.captioned(fig, f"{caption} {figures.scaling(percentile)}")
 
 
 def _alike(maps):
@@ -41,17 +45,17 @@ def _enlarged(image, size):
     return image[rows][:, columns]
 
 
-def layer_gallery(model, images, layer, units, channels=6, rule="deconvnet", seed=0):
+def layer_gallery(model, images, layer, units, channels=6, rule="deconvnet", seed=0, percentile=figures.PERCENTILE):
     """`gallery` of so many channels of a layer that fire, drawn at random by `seed`, projected by `rule`.
 
-    units: of shape (all channels, k), from `strongest` of these images.
+    units: of shape (all channels, k), from `strongest` of these images. percentile: as for `gallery`.
     """
     firing = np.flatnonzero(units.activation[:, 0] > 0)
     drawn = np.sort(np.random.default_rng(seed).permutation(firing)[:channels])
     if not len(drawn):
         return figures.message(f"{layer}: no channel fires on any of these images")
     patches = project_units(model, images, layer, units[drawn], rule)
-    return gallery(patches, [f"channel {channel}" for channel in drawn], caption=f"{layer}. {figures.SCALING}")
+    return gallery(patches, [f"channel {channel}" for channel in drawn], caption=f"{layer}.", percentile=percentile)
 
 
 def switches(images, maps, chosen):
@@ -63,7 +67,8 @@ def switches(images, maps, chosen):
     images = figures.pixels(images)
     if maps.shape != chosen.shape or maps.ndim != 3:
         raise ValueError(f"maps and chosen must have one shape (n, height, width), not {maps.shape} and {chosen.shape}")
-    fig, axs = figures.grid(3, len(images), row_height=figures.WIDTH / max(len(images), 6))
+    side = min(figures.WIDTH / len(images), LARGEST)
+    fig, axs = figures.grid(3, len(images), row_height=side, width=side * len(images))
     for column, image in enumerate(images):
         figures.show(axs[0, column], image)
         limit = max(maps[column].max(), 1e-12)
@@ -74,33 +79,40 @@ def switches(images, maps, chosen):
     return figures.captioned(fig, "Maps and maxima: black is zero or less, each map scaled by its largest value.")
 
 
-def projections(images, named):
-    """Images over their projections, one row for each name. named: {name: signed array of the shape of `images`}."""
-    images = figures.pixels(images)
-    fig, axs = figures.grid(1 + len(named), len(images), row_height=figures.WIDTH / max(len(images), 6))
-    for ax, image in zip(axs[0], images, strict=True):
-        figures.show(ax, image)
-    figures.row_name(axs[0, 0], "image")
-    for row, (name, maps) in zip(axs[1:], named.items(), strict=True):
-        for ax, image in zip(row, figures.to_display(maps), strict=True):
-            figures.show(ax, image)
-        figures.row_name(row[0], name)
-    return figures.captioned(fig, figures.SCALING)
+def projections(images, named, percentile=figures.PERCENTILE):
+    """Images over their projections, one row for each name; where there are fewer images than names, a row for each image.
+
+    named: {name: signed array of the shape of `images`}. percentile: as for `gallery`.
+    """
+    rows = {"image": figures.pixels(images)} | {name: figures.to_display(maps, percentile) for name, maps in named.items()}
+    beside = len(images) < len(rows)  # or a few images would leave most of the width white, or be huge
+    shape = (len(images), len(rows)) if beside else (len(rows), len(images))
+    side = min(figures.WIDTH / shape[1], LARGEST)
+    height = side * images.shape[1] / images.shape[2] + 0.5 / shape[0] * beside  # titles and the caption
+    fig, axs = figures.grid(*shape, row_height=height, width=side * shape[1])
+    for line, (name, pictures) in zip(axs.T if beside else axs, rows.items(), strict=True):
+        for ax, picture in zip(line, pictures, strict=True):
+            figures.show(ax, picture)
+        if beside:
+            line[0].set_title(name, fontsize=8)
+        else:
+            figures.row_name(line[0], name)
+    return figures.captioned(fig, figures.scaling(percentile))
 
 
-def feature(image, projection, box, patches, patch_projections, title):
+def feature(image, projection, box, patches, patch_projections, title, percentile=figures.PERCENTILE):
     """One unit in one image, beside the units that excite its channel most; its axes can be told apart by their labels.
 
     image, projection: (height, width, 1 or 3). box: (row, column, height, width) of what the unit sees, None for a whole
-    map. patches, patch_projections: (k, height, width, 1 or 3). Labels: "image" and "projection", in pixels; "strongest" and
-    "strongest, projected", in tiles of a row of `tiles_in_row(k)`.
+    map. patches, patch_projections: (k, height, width, 1 or 3). percentile: as for `gallery`. Labels: "image" and
+    "projection", in pixels; "strongest" and "strongest, projected", in tiles of a row of `tiles_in_row(k)`.
     """
     fig, axs = figures.grid(1, 4, row_height=figures.WIDTH / 4 + 0.5)
     shown = {
         "image": figures.pixels(image[None])[0],
-        "projection": figures.to_display(projection),
+        "projection": figures.to_display(projection, percentile),
         "strongest": figures.square(figures.pixels(patches)),
-        "strongest, projected": figures.square(figures.to_display(patch_projections)),
+        "strongest, projected": figures.square(figures.to_display(patch_projections, percentile)),
     }
     for ax, (name, picture) in zip(axs.flat, shown.items(), strict=True):
         figures.show(ax, picture, name)
@@ -113,4 +125,4 @@ def feature(image, projection, box, patches, patch_projections, title):
         for ax in axs.flat[:2]:
             ax.add_patch(Rectangle((column - 0.5, row - 0.5), width, height, fill=False, edgecolor="#D55E00", linewidth=1.5))
     fig.suptitle(title, fontsize=9)
-    return figures.captioned(fig, figures.SCALING)
+    return figures.captioned(fig, figures.scaling(percentile))

@@ -195,7 +195,8 @@ def filters(models: dict[str, keras.Model], images: np.ndarray, layer: str, coun
     fig, axs = figures.grid(len(models), 1, row_height=figures.WIDTH / count + 0.3)
     for ax, (name, model) in zip(axs[:, 0], models.items(), strict=True):
         state = measure(model, images, [layer])
-        kernels = figures.to_display(np.moveaxis(keras.ops.convert_to_numpy(model.get_layer(layer).kernel), 3, 0)[:count])
+        kernels = np.moveaxis(keras.ops.convert_to_numpy(model.get_layer(layer).kernel), 3, 0)[:count]
+        kernels = figures.to_display(kernels, percentile=100)
         zoom, gap = max(1, 32 // kernels.shape[1]), 4
         row = kernels.repeat(zoom, axis=1).repeat(zoom, axis=2)[None]
         height, width = row.shape[2:4]
