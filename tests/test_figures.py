@@ -113,6 +113,18 @@ def test_the_gallery_puts_patches_left_and_projections_right():
     np.testing.assert_allclose(image.get_array(), shown, atol=1 / 255)
 
 
+def test_a_gallery_is_cropped_to_where_the_energy_lies_and_says_so():
+    seen, projections = RNG.random((1, 4, 32, 32, 1)), np.zeros((1, 4, 32, 32, 1))
+    projections[:, :, 8:14, 20:24] = RNG.normal(size=(4, 6, 4, 1))
+    drawn = patches(seen, projections)
+    cropped = deconvnet.gallery(drawn, share=1.0)
+    assert "Shown are 6 × 6 of 32 × 32 pixels, with 100 % of" in cropped.get_supxlabel().replace("\n", " ")
+    shown = cropped.axes[0].images[0].get_array()
+    assert shown[0, 0] == seen[0, 0, 8, 18]
+    projections[:] = 1
+    assert "Shown" not in deconvnet.gallery(drawn).get_supxlabel()
+
+
 def test_projections_of_a_channel_that_are_one_picture_are_shown_once():
     projections = np.arange(1.0, 5).reshape(4, 1, 1, 1) * np.array([[1.0, -1.0], [0.5, 0.0]])[..., None]
     for last, enlarged in ((1.0, True), (-1.0, False)):

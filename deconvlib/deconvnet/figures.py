@@ -9,17 +9,23 @@ from deconvlib.deconvnet.projection import Patches, project_units
 LARGEST = 2.25  # inches; the side of an image where there are few
 
 
-def gallery(patches: Patches, titles=None, columns=2, caption="", percentile=figures.PERCENTILE):
+def gallery(patches: Patches, titles=None, columns=2, caption="", percentile=figures.PERCENTILE, share=0.95):
     """Figure 2 of Zeiler & Fergus: for each channel what excited it most, beside the projections of those activations.
 
     patches: of units of shape (channels, k), with pixels uint8 or in [0, 1]. titles: one a channel; None: layer and channel.
-    caption: what stands before how the projections are scaled, by `percentile` of each one's magnitudes.
+    caption: what stands before how the projections are scaled, by `percentile` of each one's magnitudes. share: all patches are
+    cropped to the window that holds so much of the projections' energy, where it has less than half their area.
     Where all projections of a channel are one picture, as in a first layer, it is shown once, enlarged.
     """
     if patches.pixels.ndim != 5:
         raise ValueError(f"a gallery shows patches of units of shape (channels, k), not {patches.pixels.shape[:-3]}")
     if not len(patches.pixels):
         return figures.message(f"{patches.layer}: no channel to show")
+    small = patches.cropped(share)
+    size, whole = small.pixels.shape[2:4], patches.pixels.shape[2:4]
+    if 2 * np.prod(size) < np.prod(whole):
+        patches, held = small, f"{100 * share:g} % of the energy of a projection"
+        caption += f" Shown are {size[0]} × {size[1]} of {whole[0]} × {whole[1]} pixels, with {held}."
     titles = titles or [f"{patches.layer}, channel {channel}" for channel in patches.units.channel[:, 0]]
     pixels = figures.pixels(patches.pixels.reshape(-1, *patches.pixels.shape[2:])).reshape(patches.pixels.shape)
     rows = -(-len(pixels) // columns)
@@ -31,7 +37,7 @@ def gallery(patches: Patches, titles=None, columns=2, caption="", percentile=fig
         right = _enlarged(maps[0], left.shape[:2]) if _alike(maps) else figures.square(maps)
         divide = np.ones((left.shape[0], max(left.shape[1] // 20, 1), left.shape[2]))
         figures.show(ax, np.concatenate([left, divide, right], axis=1), title)
-    return figures.captioned(fig, f"{caption} {figures.scaling(percentile)}")
+    return figures.captioned(fig, f"{caption} {figures.scaling(percentile)}".strip())
 
 
 def _alike(maps):
@@ -45,17 +51,18 @@ def _enlarged(image, size):
     return image[rows][:, columns]
 
 
-def layer_gallery(model, images, layer, units, channels=6, rule="deconvnet", seed=0, percentile=figures.PERCENTILE):
+def layer_gallery(model, images, layer, units, channels=6, rule="deconvnet", seed=0, percentile=figures.PERCENTILE, share=0.95):
     """`gallery` of so many channels of a layer that fire, drawn at random by `seed`, projected by `rule`.
 
-    units: of shape (all channels, k), from `strongest` of these images. percentile: as for `gallery`.
+    units: of shape (all channels, k), from `strongest` of these images. percentile, share: as for `gallery`.
     """
     firing = np.flatnonzero(units.activation[:, 0] > 0)
     drawn = np.sort(np.random.default_rng(seed).permutation(firing)[:channels])
     if not len(drawn):
         return figures.message(f"{layer}: no channel fires on any of these images")
     patches = project_units(model, images, layer, units[drawn], rule)
-    return gallery(patches, [f"channel {channel}" for channel in drawn], caption=f"{layer}.", percentile=percentile)
+    titles = [f"channel {channel}" for channel in drawn]
+    return gallery(patches, titles, caption=f"{layer}, rule {rule}.", percentile=percentile, share=share)
 
 
 def switches(images, maps, chosen):

@@ -38,6 +38,17 @@ class Patches(NamedTuple):
     layer: str
     units: Units
 
+    def cropped(self, share: float = 0.95) -> "Patches":
+        """The same patches, each cropped to the window that holds `share` of the energy of their projections on average."""
+        size, corner = receptive_field.holding(self.projections.reshape(-1, *self.projections.shape[-3:]), share)
+
+        def cut(array):
+            flat = array.reshape(-1, *array.shape[-3:])
+            return windows.gather(flat, np.arange(len(flat)), corner, size).reshape(*array.shape[:-3], *size, array.shape[-1])
+
+        row, column = (np.add(at, moved.reshape(np.shape(at))) for at, moved in zip(self[2:4], corner.T, strict=True))
+        return self._replace(pixels=cut(self.pixels), projections=cut(self.projections), row=row, column=column)
+
 
 def project(
     model: keras.Model,

@@ -2,6 +2,9 @@
 
 The arithmetic of Araujo, Norris & Sim, "Computing Receptive Fields of Convolutional Neural Networks" (Distill 2019),
 extended by transposed convolution, where the step between neighbouring units is a fraction of a pixel.
+
+A unit may see many pixels that hardly count: `effective` measures the part of the field that does (Luo et al. 2016,
+"Understanding the Effective Receptive Field in Deep Convolutional Neural Networks").
 """
 
 import functools
@@ -108,6 +111,61 @@ def of(model: keras.Model, layer: str, image_size: tuple[int, int] | None = None
     windows = [_window(span) for span in reach.spans]
     extent, offset = (tuple(window[part] for window in windows) for part in (0, 1))
     return ReceptiveField(extent, tuple(span.stride for span in reach.spans), offset, known=reach.known)
+
+
+def effective(
+    model: keras.Model,
+    layer: str,
+    images: np.ndarray,
+    share: float = 0.95,
+    rule: str = "gradient",
+    *,
+    channels: int = 32,
+    seed: int = 0,
+) -> tuple[int, int]:
+    """(rows, columns) of the window that holds `share` of the energy of a unit's projection by `rule`: `holding`.
+
+    Of the strongest unit, in these images, of so many channels, drawn at random by `seed` from those that fire; `of` tells the
+    window that holds all. images: as for `project`.
+    Raises ValueError where no channel fires, and as `project_units`.
+    """
+    from deconvlib.deconvnet import activations, projection  # which stand on this file
+
+    units = activations.strongest(model, images, layer, k=1)[:, 0]
+    firing = np.flatnonzero(units.activation > 0)
+    if not len(firing):
+        raise ValueError(f"no channel of layer {layer!r} fires on these images; give others")
+    drawn = np.sort(np.random.default_rng(seed).permutation(firing)[:channels])
+    return holding(projection.project_units(model, images, layer, units[drawn], rule).projections, share)[0]
+
+
+def holding(projections: np.ndarray, share: float = 0.95) -> tuple[tuple[int, int], np.ndarray]:
+    """(size, corner) of the smallest window that holds `share` of a projection's energy, on average over them.
+
+    projections: (n, height, width, channels). size: (rows, columns), of a square, or of what the sides leave of one. corner:
+    integers (n, 2), from which row and column on it holds most of each. A projection that is zero does not count.
+    Energy is the sum of squares. Raises ValueError for a share that is not above 0, and at most 1.
+    """
+    if not 0 < share <= 1:
+        raise ValueError(f"share must lie above 0, and be at most 1, not {share!r}")
+    energy = np.square(projections, dtype=float).sum(axis=-1)
+    every = energy.sum(axis=(1, 2))
+    sums = np.pad(energy / np.where(every > 0, every, 1)[:, None, None], ((0, 0), (1, 0), (1, 0))).cumsum(axis=1).cumsum(axis=2)
+
+    def best(side):
+        height, width = (min(side, length) for length in energy.shape[1:])
+        held = sums[:, height:, width:] - sums[:, :-height, width:] - sums[:, height:, :-width] + sums[:, :-height, :-width]
+        place = held.reshape(len(held), -1).argmax(axis=1)
+        return held.reshape(len(held), -1).max(axis=1), (height, width), np.stack(np.unravel_index(place, held.shape[1:]), 1)
+
+    least, most = 1, max(energy.shape[1:])
+    while least < most:
+        side = (least + most) // 2
+        if best(side)[0][every > 0].sum() >= share * (every > 0).sum() - 1e-9:
+            most = side
+        else:
+            least = side + 1
+    return best(least)[1:]
 
 
 def _window(span):

@@ -103,3 +103,60 @@ def test_the_unit_above_a_point_has_its_window_around_it():
         first = np.floor(np.multiply(unit, np.array(field.stride, float))) + field.offset
         assert (np.abs(first + (np.array(field.size) - 1) / 2 - point) <= 1.5).all()
     assert deconvnet.receptive_field.of(model, "logits").unit_above((5, 5), (1, 1)) == (0, 0)
+
+
+def test_the_window_that_holds_a_share_of_the_energy():
+    """Of 4 + 1 + 1 + ... the energies are 16 and 1: by hand 16 / 20, 18 / 20 of a square of 2, all of a square of 3."""
+    one = np.zeros((2, 6, 8, 1), np.float32)
+    one[:, 2, 3], one[:, 2, 4], one[:, 3, 3], one[:, 4, 3], one[:, 2, 5] = 4, 1, -1, 1, 1
+    one[1] = one[0, ::-1, ::-1]
+    for share, side in ((0.8, 1), (0.81, 2), (0.9, 2), (0.91, 3), (1.0, 3)):
+        size, corner = deconvnet.receptive_field.holding(one, share)
+        assert size == (side, side)
+    assert corner.tolist() == [[2, 3], [1, 2]]
+    spread = np.concatenate([one, np.ones((2, 6, 8, 1)), np.zeros((1, 6, 8, 1))])  # a mean of shares; zeros do not count
+    size, corner = deconvnet.receptive_field.holding(spread, 0.75)  # 0.5 · 1 + 0.5 · 25 / 48 of a square of 5
+    assert size == (5, 5) and corner.shape == (5, 2)
+    assert deconvnet.receptive_field.holding(np.ones((1, 2, 8, 3)), 0.5)[0] == (2, 4), "the sides leave 2 rows of a square"
+    assert deconvnet.receptive_field.holding(np.zeros((1, 6, 8, 1)))[1].shape == (1, 2)
+    for share in (0, 1.1):
+        with pytest.raises(ValueError, match=f"share must lie above 0, and be at most 1, not {share}"):
+            deconvnet.receptive_field.holding(one, share)
+
+
+def centred(rim, bias=0.0):
+    """One convolution of 5 × 5 whose weights are 1 in the middle 3 × 3 and `rim` around it, with a rectifier."""
+    images = keras.Input((16, 16, 1))
+    layer = keras.layers.Conv2D(2, 5, padding="same", activation="relu", name="conv")
+    model = keras.Model(images, layer(images))
+    kernel = np.full((5, 5, 1, 2), rim)
+    kernel[1:4, 1:4] = 1
+    layer.set_weights([kernel, np.array([0, bias])])
+    return model
+
+
+def test_the_effective_field_is_the_part_that_counts():
+    """The energy of 9 weights of 1 and 16 of 0.1 is 9 + 0.16: the middle holds 98 % of it, on 36 % of the area."""
+    images = np.random.default_rng(0).random((3, 16, 16, 1)).astype(np.float32)
+    model = centred(0.1)
+    assert deconvnet.receptive_field.of(model, "conv").size == (5, 5)
+    for share, side in ((0.95, 3), (0.995, 5), (0.4, 2)):  # four of nine weights are 44 %
+        assert deconvnet.receptive_field.effective(model, "conv", images, share, "deconvnet", channels=1) == (side, side)
+    assert deconvnet.receptive_field.effective(centred(1.0), "conv", images) == (5, 5)
+    assert deconvnet.receptive_field.effective(centred(0.1, bias=-99), "conv", images) == (3, 3), "a dead channel counts not"
+    dead = centred(0.1)
+    dead.set_weights([-weight for weight in dead.get_weights()])
+    with pytest.raises(ValueError, match="no channel of layer 'conv' fires on these images"):
+        deconvnet.receptive_field.effective(dead, "conv", images)
+
+
+def test_patches_are_cropped_to_it_and_know_where_they_are():
+    images = np.random.default_rng(0).random((3, 16, 16, 1)).astype(np.float32)
+    model = centred(0.1)
+    units = deconvnet.Units(*(np.array([[a, b]]) for a, b in ((0, 2), (7, 3), (8, 15), (0, 0), (1, 1))))
+    patches = deconvnet.project_units(model, images, "conv", units)
+    small = patches.cropped(0.95)
+    assert small.pixels.shape == small.projections.shape == (1, 2, 3, 3, 1)
+    assert (small.row.tolist(), small.column.tolist()) == ([[6, 2]], [[7, 13]])  # the middle 3 × 3; at the border what is left
+    np.testing.assert_array_equal(small.pixels[0, 0], images[0, 6:9, 7:10])
+    np.testing.assert_array_equal(small.projections[0, 0], patches.projections[0, 0, 1:4, 1:4])
