@@ -1,4 +1,4 @@
-"""What there is to project in a model: the nonlinearities on the way, and the layers worth a look."""
+"""What there is to project in a model: the nonlinearities on the way, the rule to prefer, and the layers worth a look."""
 
 import numpy as np
 import pandas as pd
@@ -12,17 +12,38 @@ def coverage(model: keras.Model, layer: str, rule: str = "deconvnet", chain_rule
     """One row for each nonlinearity between the pixels and `layer`: layer, function, covered, backward.
 
     covered: whether `rule` is defined there; backward: what becomes there of the signal g on its way to the pixels, with
-    x what the nonlinearity was given. Pooling is not listed: its switches are the chain rule.
+    x what the nonlinearity was given. Pooling is not listed: its switches are the chain rule. By rule "deconvnet" nothing else
+    depends on the image; backward says so where no max pooling is on the way.
     """
     checks.known("rule", rule, rules.RULES)
     chain_rule = checks.names("chain_rule", chain_rule, 0)
-    found = []
+    found, alike = [], rule == "deconvnet" and not has_switches(model, layer)
     for nonlinearity in rules.nonlinearities(model, layer):
         backward = rules.backward(nonlinearity, layer, rule, chain_rule)
         # a sigmoid at which the plain chain rule was asked for is passed, but not covered
         covered = backward not in ("refused", rules.CHAIN_RULE) or rule == "gradient"
+        if alike and nonlinearity.rectifier is not None:
+            backward += "; no switches on the way: alike for every image"
         found.append((nonlinearity.step.name, nonlinearity.name, covered, backward))
     return pd.DataFrame(found, columns=["layer", "function", "covered", "backward"])
+
+
+def has_switches(model: keras.Model, layer: str) -> bool:
+    """Whether a max pooling is on the way from `layer` to the pixels, whose switches a deconvnet unpools by."""
+    graph.find(model, layer)
+    way = graph.ancestors(model, [layer])
+    return any(step.name in way and graph.kind(step.operation) in rules.POOLS for step in graph.steps(model))
+
+
+def preferred_rule(model: keras.Model, layer: str) -> str:
+    """The rule to project `layer` by: "deconvnet"; "guided" where no switches are on the way; "gradient" where neither can.
+
+    Without switches a deconvnet's picture hardly depends on the image; guided back-propagation was made for such networks
+    (Springenberg et al. 2014, section 3.4).
+    """
+    if not coverage(model, layer)["covered"].all():
+        return "gradient"
+    return "deconvnet" if has_switches(model, layer) else "guided"
 
 
 def rectified_convolutions(model: keras.Model) -> list[str]:

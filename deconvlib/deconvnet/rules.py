@@ -28,6 +28,9 @@ RULES = ("deconvnet", "guided", "gradient")
 CHAIN_RULE = "g · f'(x)"
 
 
+POOLS = ("MaxPooling2D", "GlobalMaxPooling2D")  # which have switches
+
+
 OUTPUTS = ("softmax", "sigmoid")  # what a classifier ends in; monotone, so that what drives it drives what it is given
 
 
@@ -170,7 +173,7 @@ def caller(layer: str, rule: str, treated: dict[str, Rectifier | None], switches
     """
 
     def call(step, operation, *arguments, **keywords):
-        if not switches and graph.kind(operation) in ("MaxPooling2D", "GlobalMaxPooling2D"):
+        if not switches and graph.kind(operation) in POOLS:
             return _pooled_evenly(operation, *arguments)
         if step.name not in treated:
             return graph.at_inference(operation, *arguments, **keywords)

@@ -105,9 +105,10 @@ def test_a_silent_unit_has_nothing_to_project_and_nothing_is_said():
 
 
 def test_coverage_says_where_the_ceiling_is_left_out():
+    without = ", without the ceiling of 6"
     told = {rule: deconvnet.coverage(network(), "high", rule)["backward"].tolist() for rule in deconvnet.RULES}
     assert told == {
-        "deconvnet": ["max(g, 0)", "max(g, 0), without the ceiling of 6"],
+        "deconvnet": [f"max(g, 0){ceiling}; no switches on the way: alike for every image" for ceiling in ("", without)],
         "guided": ["max(g, 0) · [x > 0]", "max(g, 0) · [x > 0], without the ceiling of 6"],
         "gradient": ["g · [0 < x < 6]", "g · [x > 0], without the ceiling of 6"],
     }

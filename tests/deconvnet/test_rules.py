@@ -311,6 +311,31 @@ def test_coverage_says_what_becomes_of_the_signal():
         deconvnet.project(model, np.ones((1, *SHAPE)), "f", 0, chain_rule=("swish",))
 
 
+ON_THE_WAY = {  # has_switches, preferred_rule
+    "max pooling": ([keras.layers.ReLU(), keras.layers.MaxPooling2D(2)], True, "deconvnet"),
+    "global max pooling": ([keras.layers.ReLU(), keras.layers.GlobalMaxPooling2D(keepdims=True)], True, "deconvnet"),
+    "strides": ([keras.layers.ReLU(), keras.layers.Conv2D(4, 3, strides=2)], False, "guided"),
+    "average pooling": ([keras.layers.ReLU(), keras.layers.AveragePooling2D(2)], False, "guided"),
+    "gelu": ([keras.layers.Activation("gelu"), keras.layers.MaxPooling2D(2)], True, "gradient"),
+}
+
+
+@pytest.mark.parametrize("case", ON_THE_WAY)
+def test_without_switches_a_deconvnet_is_alike_for_every_image_and_guided_is_preferred(case):
+    calls, switched, rule = ON_THE_WAY[case]
+    model = model_of(*calls, keras.layers.Conv2D(3, 1, name="last"), keras.layers.GlobalMaxPooling2D())
+    assert deconvnet.has_switches(model, "last") == switched and deconvnet.preferred_rule(model, "last") == rule
+    told = deconvnet.coverage(model, "last")["backward"].str.contains("no switches on the way")
+    assert told.all() if not switched else not told.any()
+    assert not deconvnet.coverage(model, "last", "guided")["backward"].str.contains("switches").any()
+    if rule == "gradient":
+        return
+    images, signals = RNG.normal(size=(2, *SHAPE)).astype(np.float32), {"whole_map": True, "signal": 1.0}
+    for chosen in deconvnet.RULES:  # what is said is so
+        one, other = deconvnet.project(model, images, "last", 0, chosen, **signals)
+        assert np.array_equal(one, other) == (chosen == "deconvnet" and not switched)
+
+
 class Augmented(keras.layers.Layer):
     """A layer of the user's that holds augmentation, and says nothing of training."""
 
