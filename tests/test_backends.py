@@ -13,6 +13,7 @@ import sys
 import numpy as np
 import pytest
 from deconvlib import data, deconvnet, experiments, networks, training
+from deconvlib.backend import keras
 
 
 
@@ -31,6 +32,16 @@ units = deconvnet.strongest(model, images, ["relu1"], k=2)["relu1"]
 found += [units.activation, deconvnet.project_units(model, images, "relu1", units).projections]
 units = deconvnet.strongest(model, images, ["relu2"], k=8)["relu2"]  # of the same images
 found += [deconvnet.project_units(model, images, "relu2", units, rule).projections for rule in ("deconvnet", "guided")]
+entry = keras.Input(digits.image_shape)
+x = keras.layers.Conv2D(8, 3, activation="relu6", name="low")(entry)
+capped = keras.Model(entry, keras.layers.ReLU(6, name="high")(keras.layers.Conv2D(8, 3)(x)))
+capped.set_weights([rng.normal(size=weight.shape) for weight in capped.weights])
+units = deconvnet.strongest(capped, images, "high", k=2)
+assert units.activation.max() > 6
+for rule in ("guided", "gradient"):
+    patches = deconvnet.project_units(capped, images, "high", units, rule)
+    found += [patches.projections, deconvnet.project(capped, images, "high", channel, rule), patches.cropped(0.8).pixels]
+found += [units.activation, deconvnet.receptive_field.effective(capped, "high", images)]
 if sys.argv[2] == "torch":
     np.savez(sys.argv[1], *found)
     sys.exit("tensorflow" in sys.modules)
