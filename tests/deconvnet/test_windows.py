@@ -16,7 +16,7 @@ def whole(model, images, layer, units, rule):
     """Each unit's projection from its whole image, with the engine that `project` has."""
     engine = projection._Engine(model, layer, rule, True, (), True, images.shape[1:3])
     places = projection._one_hot(units.row * engine.columns + units.column, engine.rows * engine.columns)
-    (found,) = engine.whole[0](images[units.image], places, projection._one_hot(units.channel, engine.channels))
+    found, _ = engine.whole[0](images[units.image], places, projection._one_hot(units.channel, engine.channels))
     return found
 
 
