@@ -111,7 +111,7 @@ RANGE = Setting(
     "(lowest, highest), two numbers like (0, 255)", lambda value: sequence(NUMBER, 2, 2).holds(value) and value[0] < value[1]
 )
 
-DATASETS = ("shapes", "digits", "cifar10", "cifar100", "mnist", "fashion_mnist")
+DATASETS = ("shapes", "digits", "photographs", "cifar10", "cifar100", "mnist", "fashion_mnist")
 # those of Keras that need nothing but their input and keep its shape
 ACTIVATIONS = tuple(
     """relu leaky_relu relu6 elu celu selu gelu silu swish mish softplus softsign softmax log_softmax sigmoid log_sigmoid

@@ -11,4 +11,5 @@ from deconvlib.data.inspect import (
     near_duplicates,
 )
 from deconvlib.data.loading import NAMES, load, load_scenes, sample
+from deconvlib.data.photographs import PHOTOGRAPHS, photograph
 from deconvlib.data.shapes import SHAPES, scenes, shapes

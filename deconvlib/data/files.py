@@ -30,7 +30,10 @@ class Folder:
         self.path, self.place, self.below, self.head, self.table = path, "", "", path.name, None
         if path.suffix.lower() in (".csv", ".tsv"):  # its images lie beside it or below
             self.path, self.table = path.parent, path.name
-        listed, self.passed = _in_folder(self.path) if self.path.is_dir() else (_in_archive(path), [])
+        if path.suffix.lower() in SUFFIXES and path.is_file():  # an image by itself
+            self.path, listed, self.passed = path.parent, {path.name: path.name}, []
+        else:
+            listed, self.passed = _in_folder(self.path) if self.path.is_dir() else (_in_archive(path), [])
         shown = [name for name in listed if not any(part.startswith((".", "__MACOSX")) for part in name.split("/"))]
         # {name relative to `below`: name relative to `path`}; the name of a folder ends in /
         self.names = {name: listed[name] for name in sorted(shown)}

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from deconvlib import allowed, checks
-from deconvlib.data import arrays, decoding, files, shapes
+from deconvlib.data import arrays, decoding, files, photographs, shapes
 from deconvlib.data.dataset import Dataset, Sample, Scenes
 from deconvlib.data.names import called, division
 
@@ -36,7 +36,8 @@ def load(
 
     A name is looked for in `data_dir`, else in the folder that the environment variable DECONVLIB_DATA names, as
     <name>/train.zip and test.zip, as <name>/train/<class>/*.png or *.jpg and test, or as <name>.npz; else Keras downloads
-    it. "shapes" and "digits" need no file.
+    it. "shapes", "digits" and "photographs" (tiles of nine photographs that
+    packages bring) need no file.
 
     A folder or .zip holds a training and a test part, or the classes themselves; then a fifth of each class is split off
     for testing, by `seed`. The parts are folders or .zip files, known by a word of their names: train or training, and test
@@ -81,6 +82,8 @@ def _find(name, data_dir, size, seed):
     path = Path(name).expanduser()
     if name == "shapes":
         return shapes.shapes(seed=seed)
+    if name == "photographs":
+        return photographs.tiles(image_size=size or (photographs.SIDE, photographs.SIDE), seed=seed)
     if name == "digits":
         from sklearn.datasets import load_digits
 
