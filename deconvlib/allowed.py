@@ -185,6 +185,8 @@ SETTINGS = CLASSIFIER | {
     "network": mapping(CLASSIFIER),
     "tutorial_epochs": COUNT,
     # looking into a network
+    "photo": NAME,
+    "layer": NAME,
     "model_path": TEXT,
     "weights": optional(NAME),
     "preprocessing": optional(NAME),

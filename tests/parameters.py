@@ -10,6 +10,7 @@ import shutil
 CHROMIUM = importlib.util.find_spec("playwright") and (shutil.which("chromium") or shutil.which("google-chrome"))
 
 OTHERS = {
+    "00_hello": {"photo": "coffee", "layer": "b4_expand_relu", "number": 20, "seed": 1},
     "01_data": {"dataset_name": "digits", "image_size": 12, "labels_per_class": 3, "imbalance": 10.0, "shift": 0.0, "seed": 1},
     "02_model": {
         **{"image_shape": [28, 28, 1], "filters": [8, 16], "convolutions": 3, "activation": "tanh", "pooling": "average"},

@@ -41,7 +41,7 @@ def test_names_are_those_of_the_library():
     assert set(allowed.DECODERS) == {"none", *networks.OPERATORS}
     assert allowed.DAMAGES == tuple(restoration.DAMAGES)
     assert allowed.SETTINGS["fill"].names == occlusion.FILLS
-    assert set(allowed.DATASETS) == {"shapes", "digits", *data.loading.DOWNLOADS}
+    assert set(allowed.DATASETS) == {"shapes", "digits", "photographs", *data.loading.DOWNLOADS}
     assert allowed.POOLINGS == tuple(networks.classifier.__globals__["POOLINGS"])
     assert tuple(accuracy.variants([4, 8])) == allowed.VARIANTS
     assert allowed.SETTINGS["trained"].parts.names == vanishing.KINDS

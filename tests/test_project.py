@@ -98,7 +98,7 @@ def test_the_hello_of_the_readme_runs_as_it_is_printed(tmp_path, monkeypatch):
     assert len([line for line in code.splitlines() if line]) <= 7
     monkeypatch.chdir(tmp_path)
     exec(compile(code, "README.md", "exec"), {})
-    assert (tmp_path / "gallery.png").stat().st_size > 10_000
+    assert (tmp_path / "hello.png").stat().st_size > 10_000
 
 
 def texts():

@@ -190,3 +190,23 @@ def answers_figure(model, images, answers, confidence, class_names, labels=None,
     rows = np.concatenate([images / np.float32(255), driven])
     titles += [f"for {names[given]}" for given in answers]
     return figures.image_sheet(rows, titles, columns=len(images), caption=f"Rule {rule}. {figures.SCALING}")
+
+
+def answer_figure(model, image, class_names=(), rule="deconvnet", top=5):
+    """One image, the `top` classes that the model sees in it, and the score of the first of them projected back by `rule`.
+
+    image: (height, width, channels), as for `project`. class_names: of all classes; none: their numbers.
+    """
+    probabilities = model.predict(inputs.as_input(model, image[None]), verbose=0)[0]
+    best = probabilities.argsort()[::-1][:top]
+    names = [figures.plain(class_names[number]) if class_names else f"class {number}" for number in best]
+    projection = class_projections(model, image[None], best[:1], (rule,))[rule][0]
+    fig, axs = figures.panels(3, 2.7, sharey=False)
+    figures.show(axs[0], figures.pixels(image[None])[0], "the photograph")
+    axs[1].barh(names, probabilities[best])
+    axs[1].invert_yaxis()
+    axs[1].set(xlim=(0, 1), xlabel="probability", title="the network's answer")
+    figures.show(axs[2], figures.to_display(projection), f"what {names[0]!r} responded to")
+    for ax in axs[::2]:
+        figures.bare(ax)
+    return figures.captioned(fig, f"Rule {rule}. {figures.scaling()}")

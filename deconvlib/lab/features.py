@@ -11,11 +11,12 @@ from deconvlib.lab.explorer import Explorer, explore
 UNITS = ("the strongest", "above the point", "the whole map")
 
 
-def features(model, images, strongest, names) -> Explorer:
+def features(model, images, strongest, names, **start) -> Explorer:
     """One unit of an image, projected, beside the images that excite its channel most. Clicks choose the unit and the image.
 
     images: (n, height, width, channels), those that were searched. strongest: {layer: Units of shape (channels, k)} of
-    `deconvnet.strongest`, the deepest layer last. names: a text for each image, such as its class.
+    `deconvnet.strongest`, the deepest layer last. names: a text for each image, such as its class. start: controls' values
+    at first; else the loudest channel of the deepest layer, its best image, and the rule to prefer there.
     """
     height, width = images.shape[1:3]
     counts, layers = {layer: len(units.channel) for layer, units in strongest.items()}, list(strongest)[::-1]
@@ -23,7 +24,8 @@ def features(model, images, strongest, names) -> Explorer:
 
     @functools.cache
     def sheet(layer, channel, rule, switches):
-        return deconvnet.project_units(model, images, layer, strongest[layer][channel], rule, switches=switches)
+        units = strongest[layer][channel]
+        return deconvnet.project_units(model, images, layer, units, rule, switches=switches).cropped()
 
     def draw(layer, channel, image, unit, row, column, rule, switches):
         channel, how = min(channel, counts[layer] - 1), {"rule": rule, "switches": switches}
@@ -44,11 +46,15 @@ def features(model, images, strongest, names) -> Explorer:
         units = strongest[values["layer"]][min(values["channel"], counts[values["layer"]] - 1)]
         return {"image": int(units.image[number]), "unit": "the strongest"} if number < top else {}
 
-    channel = int(np.argmax(strongest[layers[0]].activation[:, 0]))
+    channel = start.get("channel", int(np.argmax(strongest[layers[0]].activation[:, 0])))
     return explore(
         draw, layer=layers, channel=(0, max(counts.values()) - 1), image=(0, len(images) - 1), unit=list(UNITS),
         row=(0, height - 1), column=(0, width - 1), rule=["deconvnet", "guided", "gradient"], switches=True, clicked=clicked,
-        start={"channel": channel, "image": int(strongest[layers[0]].image[channel, 0])},
+        start={
+            "channel": channel,
+            "image": int(strongest[layers[0]].image[channel, 0]),
+            "rule": deconvnet.preferred_rule(model, layers[0]),
+        } | start,
         about={
             "layer": "layer: a convolution with its rectifier",
             "channel": "channel: beyond a layer's last channel, its last",

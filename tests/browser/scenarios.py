@@ -90,6 +90,13 @@ def panels(opened, screenshots=None):
     return panel
 
 
+def hello(panel):
+    features = panel("00_hello")
+    features.shows(image=5)
+    assert features.changes(lambda: features.click(0.1, 0.5))  # a point of the image
+    features.keep("00_hello")
+
+
 def browse_the_data(panel):
     shortage = panel("01_data", 0)
     assert shortage.changes(lambda: shortage.set("labels a class", 9))
@@ -300,6 +307,7 @@ def audit(panel):
 
 
 ALL = (
+    hello,
     browse_the_data,
     build_a_model,
     train,
