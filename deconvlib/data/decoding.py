@@ -15,6 +15,7 @@ from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from platformdirs import user_cache_dir
 
 from deconvlib import progress
+from deconvlib.data.files import printable
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # whatever the name; Pillow's others may run programs
 GREY = ("1", "L", "LA", "La", "F")  # and I, of 16 bits
@@ -231,7 +232,8 @@ class _File:
             yield
         except Exception as error:
             why = f"no {', '.join(FORMATS)} that Pillow reads" if isinstance(error, UnidentifiedImageError) else error
-            raise ValueError(f"{self.folder.path}: {self.folder.names[self.name]} is not a readable image ({why})") from error
+            said = f"{self.folder.path}: {self.folder.names[self.name]} is not a readable image ({why})"
+            raise ValueError(printable(said)) from error
 
 
 def _open(file):

@@ -46,9 +46,10 @@ def load(
     for testing, by `seed`. The parts are folders or .zip files, known by a word of their names: train or training, and test
     or testing, as in seg_train and seg_test, or TrainingData and TestingData. One for validation (val, valid, dev, eval,
     holdout) tests where there is no test part with labels, else it is left out. A .csv beside the images tells the classes,
-    in columns filename and label, and may divide the images, in a column split; it counts more than folders do. Its path may
-    be given as well. An .npz holds x_train, y_train, x_test, y_test, or x and y, and may hold class_names; images are uint8,
-    or floats in [0, 1]. What a folder holds and is not used is printed, in one line.
+    in columns filename and label, or other names in `files.FILE` and `files.LABEL`, and may divide the images, in a column
+    split; it counts more than folders do. Its path may be given as well. An .npz holds x_train, y_train, x_test, y_test, or
+    x and y, and may hold class_names; images are uint8, or floats in [0, 1]. What a folder holds and is not used is printed,
+    in one line.
 
     image_size: side, or (height, width), in pixels; images are resized to it, and it must be given if their sizes differ.
     fitting: how those of other proportions come to it: "crop" keeps the proportions and cuts the longer side to its middle,
@@ -84,7 +85,7 @@ def _size(image_size):
 
 
 def _find(name, data_dir, size, fitting, seed):
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))
     if name == "shapes":
         return shapes.shapes(seed=seed)
     if name == "digits":
@@ -128,7 +129,7 @@ def sample(
     whole = isinstance(image_shape, tuple | list) and all(checks.is_whole(side) and side > 0 for side in image_shape)
     if not whole or len(image_shape) != 3 or image_shape[2] not in (1, 3):
         raise ValueError(f"image_shape must be (height, width, 1 or 3), in whole pixels, not {image_shape!r}")
-    (height, width, channels), path, folder = image_shape, Path(name).expanduser(), None
+    (height, width, channels), path, folder = image_shape, Path(os.path.expanduser(name)), None
     if name in NAMES or not path.exists():
         dataset = load(name, data_dir=data_dir, seed=seed)
         images, labels, class_names = dataset.x_test, dataset.y_test, dataset.class_names
@@ -179,7 +180,7 @@ def load_scenes(
     """
     allowed.refuse("path", str(path), allowed.NAME)
     allowed.check(seed=seed, fitting=fitting)
-    path, size = Path(path).expanduser(), _size(image_size)
+    path, size = Path(os.path.expanduser(path)), _size(image_size)
     if not path.exists():
         raise FileNotFoundError(f"there is no folder or .zip {path}")
     folder = files.Folder(path).unwrapped()

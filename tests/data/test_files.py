@@ -142,6 +142,28 @@ def test_the_cache_knows_the_image_size_and_the_times(tmp_path, cache, write_ima
     assert any(np.array_equal(255 - pixels, image) for image in (*dataset.x_train, *dataset.x_test))
 
 
+def test_names_of_another_encoding_are_read_and_can_be_printed(tmp_path, capsys, write_images):
+    """Files of an old archive: their bytes are no UTF-8, which a name in Python shows as half a character."""
+    folder = write_images(tmp_path / "pets")
+    os.rename(folder / "cat", os.fsencode(folder) + b"/caf\xe9")
+    for name in (b"\xe8.png", b"x.caf\xe9"):
+        with open(os.fsencode(folder) + b"/dog/" + name, "wb") as file:
+            file.write(b"no image")
+    with pytest.raises(ValueError, match=r"dog/\\udce8.png is not a readable image") as error:
+        data.load(folder)
+    str(error.value).encode()
+    os.unlink(os.fsencode(folder) + b"/dog/\xe8.png")
+    dataset = data.load(folder)
+    assert dataset.class_names == (r"caf\udce9", "dog") and len(dataset.x_train) == 8
+    assert capsys.readouterr().out.encode().endswith(rb"left out: 1 file: 1 .caf\udce9" + b"\n")
+
+
+def test_a_home_that_nobody_has_is_no_folder():
+    for read in (data.load, data.load_scenes, lambda path: data.sample(path, (8, 8, 3), 1)):
+        with pytest.raises((ValueError, FileNotFoundError), match="there is no folder"):
+            read("~nobody-of-this-name/pets")
+
+
 def test_an_unwritable_cache_costs_only_time(tmp_path, monkeypatch, write_images):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("DECONVLIB_CACHE", str(tmp_path / "file/cache"))

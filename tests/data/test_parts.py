@@ -135,6 +135,14 @@ def flat(folder, count=10):
         ("id;Class;note", "{:02d};{};x"),
         ("x\tImage Name\ttarget", "1\timages/{:02d}.png\t{}"),
         ("label,path", "{1},.\\images\\{0:02d}.png"),
+        ('"filename", "label"', '"{:02d}.png", "{}"'),
+        ("sep=;\nfilename;label", "{:02d}.png;{}"),
+        ("\nfilename,label", "{:02d}.png,{}"),
+        ("ImageId,Width,ClassId", "{:02d}.png,8,{}"),
+        ("lesion_id,image_id,dx", "x{0:02d},{0:02d},{1}"),
+        ("id,breed", "{:02d},{}"),
+        ("class id,filepaths,labels", "7,images/{:02d}.png,{}"),
+        ("id_code,diagnosis", "{:02d},{}"),
     ],
 )
 def test_a_table_tells_the_labels(tmp_path, capsys, header, row):
@@ -172,7 +180,8 @@ def test_a_table_beside_parts_and_classes_that_are_numbers(tmp_path, capsys):
         ),
         ("filename,label\nother.png,cat", "labels.csv names none of its images; it names 'other.png'"),
         ("filename,label\n00.png,cat\n00.png,dog", "gives 00.png two labels, 'cat' and 'dog'"),
-        ("filename,label\n00.png,caf\xe9", "no table of labels"),
+        ("filename,label\n00.png,caf\xe9", "no table of labels: it is not UTF-8, at byte 25; mend or remove it"),
+        ("00.png,cat\n01.png,dog", "with the columns filename and label; labels.csv has other columns"),
     ],
 )
 def test_refuses_a_table_that_does_not_tell(tmp_path, text, told):
