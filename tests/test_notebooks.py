@@ -157,7 +157,7 @@ OWN = {  # small, so that a minute is enough for all of them
         "filters": "[4, 8]",
         "batch_size": "4",
     },
-    **{"dense_units": "8", "decoder": "transposed", "square": "16", "stride": "16", "image_size": "32"},
+    **{"dense_units": "8", "layers": "['relu2']", "square": "16", "stride": "16", "image_size": "32"},
 }
 
 

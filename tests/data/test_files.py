@@ -130,15 +130,16 @@ def test_a_broken_cache_is_made_again(tmp_path, cache, broken, write_images):
     assert [path.suffix for path in cache.iterdir()] == [".npy"] and np.load(file).shape == (10, 8, 6, 3)
 
 
-def test_the_cache_knows_the_image_size_and_the_times(tmp_path, cache, write_images):
+def test_the_cache_knows_the_image_size_the_fitting_and_the_times(tmp_path, cache, write_images):
     folder = write_images(tmp_path / "pets")
     data.load(folder)
-    assert data.load(folder, image_size=4).image_shape == (4, 4, 3)
+    squeezed, cropped = (data.load(folder, image_size=4, fitting=fitting).x_train for fitting in ("squeeze", "crop"))
+    assert squeezed.shape == cropped.shape == (8, 4, 4, 3) and not np.array_equal(squeezed, cropped)
     path = folder / "cat/0000.png"
     pixels = np.asarray(Image.open(path))
     Image.fromarray(255 - pixels).save(path, compress_level=0)
     dataset = data.load(folder)
-    assert len(list(cache.iterdir())) == 3
+    assert len(list(cache.iterdir())) == 4
     assert any(np.array_equal(255 - pixels, image) for image in (*dataset.x_train, *dataset.x_test))
 
 
