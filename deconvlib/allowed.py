@@ -111,6 +111,7 @@ RANGE = Setting(
     "(lowest, highest), two numbers like (0, 255)", lambda value: sequence(NUMBER, 2, 2).holds(value) and value[0] < value[1]
 )
 
+FITTINGS = ("crop", "squeeze")
 DATASETS = ("shapes", "digits", "photographs", "cifar10", "cifar100", "mnist", "fashion_mnist")
 # those of Keras that need nothing but their input and keep its shape
 ACTIVATIONS = tuple(
@@ -161,6 +162,7 @@ SETTINGS = CLASSIFIER | {
         optional(either(whole(0, 65_536), sequence(SIDE, 2, 2))),
         says="None or 0 for the images' own, a side in pixels, or [height, width]",
     ),
+    "fitting": one_of(*FITTINGS),
     "num_classes": whole(2, 1_000_000),
     "labels_per_class": whole(0),
     "imbalance": number("of 1 or more", lambda value: value >= 1),

@@ -11,7 +11,10 @@ CHROMIUM = importlib.util.find_spec("playwright") and (shutil.which("chromium") 
 
 OTHERS = {
     "00_hello": {"photo": "coffee", "layer": "b4_expand_relu", "number": 20, "seed": 1},
-    "01_data": {"dataset_name": "digits", "image_size": 12, "labels_per_class": 3, "imbalance": 10.0, "shift": 0.0, "seed": 1},
+    "01_data": {
+        **{"dataset_name": "digits", "image_size": 12, "fitting": "squeeze", "labels_per_class": 3, "imbalance": 10.0},
+        **{"shift": 0.0, "seed": 1},
+    },
     "02_model": {
         **{"image_shape": [28, 28, 1], "filters": [8, 16], "convolutions": 3, "activation": "tanh", "pooling": "average"},
         **{"normalization": "deconvolution", "decoder": "none", "dropout": 0.2},
@@ -62,7 +65,16 @@ OTHERS = {
         **{"class_epochs": 1, "images_per_epoch": 120, "seed": 1},
     },
     "14_your_model": {
-        **{"images": "digits", "number": 100, "layers": ["relu2"], "channels": 2, "top": 2, "examined": 2, "compared": 3},
+        **{
+            "images": "digits",
+            "fitting": "squeeze",
+            "number": 100,
+            "layers": ["relu2"],
+            "channels": 2,
+            "top": 2,
+            "examined": 2,
+            "compared": 3,
+        },
         **{"square": 3, "stride": 2, "depths": 3, "seed": 1},
     },
 }

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import nbformat
 import numpy as np
+import photographs
 import pytest
 from parameters import CHROMIUM, OTHERS
 from PIL import Image
 
 from deconvlib import networks
+from deconvlib.__main__ import main
 from deconvlib.lab import pages, parameters, run
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
@@ -144,6 +146,35 @@ def test_the_audit_takes_a_fresh_mobilenet(hostile, tmp_path, capfd):
     assert run.run(["14"], overrides=given, out=tmp_path, folder=FOLDER) == 0, capfd.readouterr().out
     page = (tmp_path / "14_your_model.html").read_text(encoding="utf-8")
     assert "36 of 36 nonlinearities are covered" in page and "their labels are left aside" in page
+
+
+OWN = {  # small, so that a minute is enough for all of them
+    **{
+        "labels_per_class": "2",
+        "imbalance": "2",
+        "epochs": "1",
+        "tutorial_epochs": "1",
+        "filters": "[4, 8]",
+        "batch_size": "4",
+    },
+    **{"dense_units": "8", "layers": "['relu2']", "square": "16", "stride": "16", "image_size": "32"},
+}
+
+
+def test_a_folder_of_photographs_as_people_have_them(tmp_path, monkeypatch, capfd):
+    """Twelve files in as many forms, from the command line; the corrupt one is named, and the rest goes through without it."""
+    monkeypatch.chdir(FOLDER.parent)
+    photographs.write(tmp_path / "photos")
+    given = SMALL | OWN | {"dataset_name": str(tmp_path / "photos"), "images": str(tmp_path / "photos")}
+    options = ["--out", str(tmp_path / "out"), *(word for name, value in given.items() for word in ("-p", name, value))]
+    notebooks = ["01", "03", "04", "14"]  # those for photographs of one's own
+    assert main(["run", "01", *options[:2], "-p", "dataset_name", given["dataset_name"], "-p", "image_size", "32"]) == 1
+    assert f"{photographs.CORRUPT} is not a readable image" in capfd.readouterr().out
+    (tmp_path / "photos" / photographs.CORRUPT).unlink()
+    assert main(["run", *notebooks, *options]) == 0, capfd.readouterr().out
+    for page in tmp_path.glob("out/[0-9]*.html"):
+        assert "are cropped in the middle to 32 × 32 pixels" in page.read_text(encoding="utf-8"), page.name
+    assert len(list(tmp_path.glob("out/*/metrics.json"))) == len(notebooks)
 
 
 def test_the_same_decoder_segments_images_of_the_users_own(tmp_path, capfd):

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from deconvlib import disk, progress
+from deconvlib.data.files import printable
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # whatever the name; Pillow's others may run programs
 GREY = ("1", "L", "LA", "La", "F")  # and I, of 16 bits
@@ -19,7 +20,9 @@ DEPTHS = (8, 10, 12, 14, 16)
 # how Pillow unpacks colours of 16 bits, to their upper byte, and what gives the lower: the other order of bytes
 LOWER = {f"{mode};16{order}": f"{mode};16{other}" for mode in ("RGB", "RGBA") for order, other in ("BL", "LB")}
 LOWER |= {f"{mode};16N": f"{mode};16{'B' if sys.byteorder == 'little' else 'L'}" for mode in ("RGB", "RGBA")}
-VERSION = 2  # of what is made of a file; counts up when that changes, and images cached before are decoded anew
+PAIRED = "LA;16B"  # grey with transparency, which it calls RGBA: unpacked as that, it is both bytes of grey and both of alpha
+LOWER[PAIRED] = "RGBA"
+VERSION = 3  # of what is made of a file; counts up when that changes, and images cached before are decoded anew
 
 
 class Header(NamedTuple):
@@ -30,6 +33,7 @@ class Header(NamedTuple):
     deep: bool  # more than 8 bits a value
     turned: bool  # by its EXIF data
     stated: int  # bits that carry information, by a PNG's sBIT; 0 where it does not say
+    several: bool  # frames, of an animation, or pages
 
 
 def headers(folder, files):
@@ -38,10 +42,10 @@ def headers(folder, files):
         return [_File(folder, name, opened).header() for name in files]
 
 
-def decode(parts, size):
+def decode(parts, size, fitting):
     """(images, what is said of them) of `parts`, as `stack`, from the cache if they were decoded before."""
     count, prints = sum(len(files) for _, files in parts), [folder.fingerprint(files) for folder, files in parts]
-    text = "\n".join([*prints, f"{size} {VERSION}"])
+    text = "\n".join([*prints, f"{size} {fitting if size else ''} {VERSION}"])
     key = hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=16).hexdigest()
     cache = disk.cache() / f"{key}.npy"
     with contextlib.suppress(Exception):  # not there yet, cut short, or not an array: decode again
@@ -49,7 +53,7 @@ def decode(parts, size):
             images, said = np.load(file, allow_pickle=False), str(np.load(file, allow_pickle=False))
         if images.dtype == np.uint8 and images.ndim == 4 and len(images) == count:
             return images, said
-    images, said = stack(parts, size)
+    images, said = stack(parts, size, fitting)
     _store(cache, images, said)
     return images, said
 
@@ -62,13 +66,15 @@ def _store(cache, images, said):
             np.save(file, np.array(said))
 
 
-def stack(parts, size, resampling=Image.Resampling.LANCZOS, collection=()):
-    """(uint8 images (n, height, width, channels), what is said of their depth, or "") of `parts`: [(Folder, names of files)].
+def stack(parts, size, fitting="crop", resampling=Image.Resampling.LANCZOS, collection=(), like=()):
+    """(uint8 images (n, height, width, channels), what is said of them, or "") of `parts`: [(Folder, names of files)].
 
     Headers are read first: images of several sizes, and what is no image, are refused before any is decoded. Then one after
-    the other is decoded and resized to `size`, (height, width), so that little more is held in memory than what comes back.
-    One channel if all files are grey, else 3. Values of more than 8 bits are read with the depth of all images of
-    `collection`, listed as `parts`, or else of these. Raises ValueError for these, and for what cannot be decoded, by its name.
+    the other is decoded and brought to `size`, (height, width), as by `fitted`, so that little more is held in memory than
+    what comes back. like: the (height, width) to which each is resized before that. It is said how many are cropped or
+    squeezed, and of how many only the first frame is read. One channel if all files are grey, else 3. Values of more than 8
+    bits are read with the depth of all images of `collection`, listed as `parts`, or else of these. Raises ValueError for
+    these, and for what cannot be decoded, by its name.
     """
     # more threads would not be faster, but hold more photographs
     with contextlib.ExitStack() as stacked, ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 2)) as pool:
@@ -83,16 +89,41 @@ def stack(parts, size, resampling=Image.Resampling.LANCZOS, collection=()):
         shape = (len(images), *(size or _common_size(images, headers)), 1 if all(header.grey for header in headers) else 3)
         _check_memory(parts[0][0], shape)
         every = listed(collection) if any(header.deep for header in headers) else []
-        shift, said = _shift(every or images, pool.map(_File.header, every) if every else headers, pool, resampling)
+        shift, depth = _shift(every or images, pool.map(_File.header, every) if every else headers, pool, resampling)
         out = np.empty(shape, np.uint8)
 
         def fill(number):
             with images[number].named():
-                out[number] = np.atleast_3d(images[number].pixels(headers[number], size, shift, resampling))
+                image = images[number].pixels(headers[number], size, shift)
+                image = fitted(image, like[number] if like else None, "squeeze", resampling)
+                out[number] = np.atleast_3d(fitted(image, size, fitting, resampling))
 
         for _ in progress.steps(pool.map(fill, range(len(images))), f"decoding {what}", "image", len(images)):
             pass
-    return out, said
+    several = sum(header.several for header in headers)
+    frames = f"{several:,} of {len(out):,} files hold several frames: the first is read" if several else ""
+    return out, "; ".join(filter(None, (depth, frames, told([header.size for header in headers], size, fitting))))
+
+
+def fitted(image, size, fitting, resampling=Image.Resampling.LANCZOS):
+    """The image of Pillow resized to `size`, (height, width), or None: by "squeeze" all of it, by "crop" its middle."""
+    if size in (None, image.size[::-1]):
+        return image
+    resize = ImageOps.fit if fitting == "crop" else Image.Image.resize
+    return resize(image, size[::-1], resampling)
+
+
+def proportional(one, other):
+    """Whether two sizes, (height, width), have the same proportions, but for rounding."""
+    return abs(one[0] * other[1] - one[1] * other[0]) <= max(*one, *other)
+
+
+def told(sizes, size, fitting):
+    """How many images of these sizes `fitted` crops or squeezes to `size`, in words; "" where it does with none."""
+    count = sum(not proportional(each, size) for each in sizes) if size else 0
+    done = {"crop": "cropped in the middle", "squeeze": "squeezed"}[fitting]
+    said = f"fitting={fitting!r}: {count:,} of {len(sizes):,} images are {done} to {{}} × {{}} pixels"
+    return said.format(*size) if count else ""
 
 
 def _common_size(images, headers):
@@ -121,7 +152,7 @@ def _shift(images, headers, pool, resampling):
     deep = [(image, header) for image, header in zip(images, headers, strict=True) if header.deep]
     if not deep:
         return 0, ""
-    top = max(pool.map(_File.top, [image for image, _ in deep]))
+    top = max(pool.map(_File.top, *zip(*deep, strict=True)))
     stated = max(header.stated for _, header in deep)
     depth = stated if stated and top < 2**stated else next(depth for depth in DEPTHS if top < 2**depth)
     if resampling == Image.Resampling.NEAREST and depth > 8:
@@ -146,35 +177,33 @@ class _File:
             orientation = _orientation(image) if image.format != "PNG" or "exif" in image.info else 1
             if image.format != "TIFF" and orientation > 4:  # Pillow turns a TIFF itself
                 size = size[::-1]
-            grey = image.mode in GREY or image.mode.startswith("I")
-            return Header(size, grey, deep, orientation != 1, _significant_bits(start))
+            grey = image.mode in GREY or image.mode.startswith("I") or _rawmode(image) == PAIRED
+            return Header(size, grey, deep, orientation != 1, _significant_bits(start), _several(image))
 
-    def top(self):
+    def top(self, header):
         """The largest value of an image of more than 8 bits."""
         with self.named():
-            return int(self._values()[..., :3].max())
+            return int(self._values(header)[0].max())
 
-    def _values(self):
-        """The whole numbers of an image of more than 8 bits, 0 to 65535: (height, width, 1, 3 or 4)."""
+    def _values(self, header):
+        """[colours, alpha] of an image of more than 8 bits, 0 to 65535: (height, width, 1 or 3), (height, width, 0 or 1)."""
         values = np.atleast_3d(self._loaded()).astype(np.int32)
         if values.shape[2] > 1:  # Pillow keeps the upper byte of a colour; told that the lower comes first, that
-            values = values * 256 + np.asarray(self._loaded(lower=True))
+            lower = np.asarray(self._loaded(lower=True))
+            paired = header.grey and values.shape[2] == 4
+            values = np.int32(256) * lower[..., ::2] + lower[..., 1::2] if paired else values * 256 + lower
         if values.min() < 0 or values.max() > 65535:
             raise ValueError(f"its values go from {values.min()} to {values.max()}; 0 to 65535 are read")
-        return values
+        return np.split(values, [1 if values.shape[2] < 3 else 3], axis=2)
 
-    def pixels(self, header, size, shift, resampling):
-        """uint8 (height, width) or (height, width, 3), upright, over white, resized to `size` if that is not None."""
-        if header.deep:
-            values = self._values()
-            alpha = values[..., 3:]
-            alpha = alpha >> (shift if alpha.max(initial=0) >> shift < 256 else 8)  # opaque may be 65535 where 4095 is white
-            values = np.dstack([values[..., :3] >> shift, alpha]).astype(np.uint8)
-            image = Image.fromarray(values if values.shape[2] > 1 else values[..., 0])
-        else:
-            image = self._loaded(draft=size and 2 * max(size))
-        image = _flat(image)
-        return np.asarray(image if size in (None, image.size[::-1]) else image.resize(size[::-1], resampling))
+    def pixels(self, header, size, shift):
+        """The image of Pillow in mode L or RGB, upright and over white, no smaller than is needed for `size`."""
+        if not header.deep:
+            return _flat(self._loaded(draft=size and 2 * max(size)))
+        colours, alpha = self._values(header)
+        alpha = alpha >> (shift if alpha.max(initial=0) >> shift < 256 else 8)  # opaque may be 65535 where 4095 is white
+        values = np.dstack([colours >> shift, alpha]).astype(np.uint8)
+        return _flat(Image.fromarray(values if values.shape[2] > 1 else values[..., 0]))
 
     def _loaded(self, lower=False, draft=None):
         with self._opened(self.name) as file:
@@ -195,7 +224,8 @@ class _File:
             yield
         except Exception as error:
             why = f"no {', '.join(FORMATS)} that Pillow reads" if isinstance(error, UnidentifiedImageError) else error
-            raise ValueError(f"{self.folder.path}: {self.folder.names[self.name]} is not a readable image ({why})") from error
+            said = f"{self.folder.path}: {self.folder.names[self.name]} is not a readable image ({why})"
+            raise ValueError(printable(said)) from error
 
 
 def _open(file):
@@ -206,6 +236,13 @@ def _rawmode(image):
     """How the file holds its values, in Pillow's words: "RGB;16B"."""
     args = image.tile[0].args if image.tile else ""
     return args if isinstance(args, str) else args and args[0]
+
+
+def _several(image):
+    """Whether the file holds frames or pages after the first; not, where these are damaged, or a camera's previews (MPO)."""
+    with contextlib.suppress(Exception):
+        return image.format != "MPO" and getattr(image, "is_animated", False)
+    return False
 
 
 def _orientation(image):
@@ -219,7 +256,8 @@ def _significant_bits(start):
     """The bits that a PNG says its values have, from the start of its file; 0 where it does not say."""
     start = start.partition(b"IDAT")[0]
     at = start.find(b"sBIT")
-    return max(start[at + 4 : at + 7][: int.from_bytes(start[at - 4 : at])], default=0) if at > 0 else 0
+    count = 3 if at > 0 and int.from_bytes(start[at - 4 : at]) > 2 else 1  # without those of alpha
+    return max(start[at + 4 :][:count], default=0) if at > 0 else 0
 
 
 def _flat(image):
@@ -236,8 +274,7 @@ def _flat(image):
     return image.convert("L" if grey else "RGB")
 
 
-def scale(images, size):
-    """Images (n, height, width, channels), resized to (height, width) with antialiasing."""
-    channels = np.moveaxis(images, 3, 0)
-    resized = [[Image.fromarray(one).resize(size[::-1], Image.Resampling.LANCZOS) for one in channel] for channel in channels]
+def scale(images, size, fitting):
+    """Images (n, height, width, channels), resized to (height, width) with antialiasing, as `fitted`."""
+    resized = [[fitted(Image.fromarray(one), size, fitting) for one in channel] for channel in np.moveaxis(images, 3, 0)]
     return np.stack(resized, axis=-1)

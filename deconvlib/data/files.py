@@ -16,8 +16,10 @@ from deconvlib.data.names import called, division, holds_guesses, like_parts
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 # what the columns of a table of labels may be called
-FILE = ("filename", "file_name", "file", "filepath", "file_path", "path", "image", "image_name", "image_id", "id")
-LABEL = ("label", "class", "class_name", "target", "category")
+FILE = """filename file_name filenames file filepath file_path filepaths path image image_name image_file image_path image_id
+    imageid img img_name img_path photo picture id_code id""".split()
+LABEL = """label labels class class_name classname target category species breed dx diagnosis classid class_id label_id
+    category_id""".split()
 PART = ("split", "subset", "partition", "set", "data_set", "dataset")
 LARGEST = 2**28  # bytes of an image's file: in an archive a few kilobytes may claim any number
 
@@ -48,7 +50,7 @@ class Folder:
 
     def tables(self):
         """The tables that may hold labels, beside the images or their folders; not those with somebody's answers."""
-        found = [name for name in self.names if re.fullmatch(r"[^/]+\.[ct]sv", name, re.I)]
+        found = [name for name in self.names if re.fullmatch(r"[^/]+\.[ct]sv|val_annotations\.txt", name, re.I)]
         return [name for name in found if name == self.table or (not self.table and not holds_guesses(name))]
 
     def unwrapped(self):
@@ -161,9 +163,14 @@ def _in_folder(path):
             waiting += sorted(link for folder in folders if os.path.islink(link := os.path.join(root, folder)))
             inside = Path(root).relative_to(path).as_posix() + "/"
             for name in (inside, *(inside + file for file in files)):
-                listed[name.removeprefix("./")] = name
+                listed[printable(name).removeprefix("./")] = name
     listed.pop("", None)
-    return listed, passed + [str(error) for error in refused]
+    return listed, [printable(told) for told in (*passed, *map(str, refused))]
+
+
+def printable(name):
+    """The name of a file without what no encoding has, which stands for bytes of another encoding than this system's."""
+    return name.encode(errors="backslashreplace").decode()
 
 
 def _in_archive(path):
@@ -287,10 +294,10 @@ def _rows(folder, table):
     """{file as the table calls it: (class name, part or None)}; {} where its columns tell neither."""
     try:
         with folder.reader() as opened, opened(table) as file:
-            lines = io.StringIO(file.read().decode("utf-8-sig"), newline="")
-        delimiter = max(",;\t", key=lines.readline().count)
-        lines.seek(0)
-        rows = csv.DictReader(lines, delimiter=delimiter)
+            text = re.sub(r"\A(sep=.)?\s*", "", file.read().decode("utf-8-sig"))  # Excel names the separator before all else
+        delimiter = max(",;\t", key=text.partition("\n")[0].count)
+        columns = ("file", "label") if table.lower().endswith(".txt") else None  # of Tiny ImageNet: it has no header
+        rows = csv.DictReader(io.StringIO(text, newline=""), columns, delimiter=delimiter, skipinitialspace=True)
         named = {re.sub(r"\W+", "_", column.strip().lower()): column for column in rows.fieldnames or () if column}
         file, label, part = (next((named[name] for name in names if name in named), None) for names in (FILE, LABEL, PART))
         if folder.table and not (file and label):
@@ -306,8 +313,9 @@ def _rows(folder, table):
                 if two[0] != two[1]:
                     raise ValueError(f"it gives {name} two {what}, {two[0]!r} and {two[1]!r}")
         return told
-    except (OSError, ValueError, csv.Error) as error:  # of another encoding as well
-        raise ValueError(f"{folder}: {table} is no table of labels: {error}; mend or remove it") from error
+    except (OSError, ValueError, csv.Error) as error:
+        why = f"it is not UTF-8, at byte {error.start}" if isinstance(error, UnicodeDecodeError) else error
+        raise ValueError(f"{folder}: {table} is no table of labels: {why}; mend or remove it") from error
 
 
 def check_classes(folder, names):
@@ -324,7 +332,9 @@ def check_classes(folder, names):
         raise ValueError(f"{folder}: the class folder {empty[0]!r} holds no images ({known}); fill or remove it{left}")
     if len(names) < 2:
         found = f"only the class {names[0]!r}" if names else "no class folders"
+        odd = [table for table in folder.tables() if folder.names[table] not in folder.used]
+        also = f"; {odd[0]} has other columns" if odd else ""
         raise ValueError(
             f"{folder} holds {found}; a classifier needs two or more folders of images, one a class, "
-            "or a labels.csv beside the images, with the columns filename and label"
+            f"or a labels.csv beside the images, with the columns filename and label{also}"
         )

@@ -30,7 +30,11 @@ LOSSLESS = (".png", ".bmp", ".gif", ".tif", ".tiff")
 
 
 def load(
-    name: str | Path, data_dir: str | Path | None = None, image_size: int | tuple[int, int] | None = None, seed: int = 0
+    name: str | Path,
+    data_dir: str | Path | None = None,
+    image_size: int | tuple[int, int] | None = None,
+    fitting: str = "crop",
+    seed: int = 0,
 ) -> Dataset:
     """The data set `name`: one of `NAMES`, or the path of a folder of class folders, a .zip of one, an .npz, or a .csv.
 
@@ -43,22 +47,25 @@ def load(
     for testing, by `seed`. The parts are folders or .zip files, known by a word of their names: train or training, and test
     or testing, as in seg_train and seg_test, or TrainingData and TestingData. One for validation (val, valid, dev, eval,
     holdout) tests where there is no test part with labels, else it is left out. A .csv beside the images tells the classes,
-    in columns filename and label, and may divide the images, in a column split; it counts more than folders do. Its path may
-    be given as well. An .npz holds x_train, y_train, x_test, y_test, or x and y, and may hold class_names; images are uint8,
-    or floats in [0, 1]. What a folder holds and is not used is printed, in one line.
+    in columns filename and label, or other names in `files.FILE` and `files.LABEL`, and may divide the images, in a column
+    split; it counts more than folders do. Its path may be given as well. An .npz holds x_train, y_train, x_test, y_test, or
+    x and y, and may hold class_names; images are uint8, or floats in [0, 1]. What a folder holds and is not used is printed,
+    in one line.
 
     image_size: side, or (height, width), in pixels; images are resized to it, and it must be given if their sizes differ.
-    Images stand upright, by EXIF, and over white where they are transparent; of several frames the first counts. They have
+    fitting: how those of other proportions come to it: "crop" keeps the proportions and cuts the longer side to its middle,
+    "squeeze" keeps all of the image; a line says of how many. Images stand upright, by EXIF, and over white where they are
+    transparent; of several frames the first counts, and a line says so. They have
     one channel if all files are grey, else RGB. Values of more than 8 bits lose their lowest: of 16, or of as many as the
     files say, or the largest value of all images needs. Decoded folders and archives are kept in a cache: the folder
     DECONVLIB_CACHE, or the system's.
     Raises ValueError for an unknown name, a folder without two classes, images of several sizes, a corrupt image (named);
     FileNotFoundError if there is neither a file nor a download.
     """
-    allowed.check(seed=seed)
+    allowed.check(seed=seed, fitting=fitting)
     size = _size(image_size)
-    dataset = _find(_named(name), data_dir, size, seed)
-    return dataset if size in (None, dataset.image_shape[:2]) else _resized(dataset, size)
+    dataset = _find(_named(name), data_dir, size, fitting, seed)
+    return dataset if size in (None, dataset.image_shape[:2]) else _resized(dataset, size, fitting)
 
 
 def _named(name):
@@ -78,8 +85,8 @@ def _size(image_size):
     return int(size[0]), int(size[1])
 
 
-def _find(name, data_dir, size, seed):
-    path = Path(name).expanduser()
+def _find(name, data_dir, size, fitting, seed):
+    path = Path(os.path.expanduser(name))
     if name == "shapes":
         return shapes.shapes(seed=seed)
     if name == "photographs":
@@ -91,19 +98,24 @@ def _find(name, data_dir, size, seed):
         images = np.round(digits.images * (255 / 16)).astype(np.uint8)
         return arrays.split("digits", images, digits.target.astype(np.int64), DIGITS, seed)
     if name not in DOWNLOADS and path.exists():
-        return _read(path.stem if path.is_file() else path.absolute().name, path, size, seed)
+        return _read(path.stem if path.is_file() else path.absolute().name, path, size, fitting, seed)
     if name not in DOWNLOADS:
         raise ValueError(f"there is no folder, .zip, .npz or .csv {path}, and data set {checks.not_known(name, NAMES)}")
     folder = data_dir or os.environ.get("DECONVLIB_DATA")
     if folder:
         for candidate in (Path(folder) / name, Path(folder) / f"{name}.npz"):
             if candidate.exists():
-                return _read(name, candidate, size, seed)
+                return _read(name, candidate, size, fitting, seed)
     return _download(name, folder)
 
 
 def sample(
-    name: str | Path, image_shape: tuple[int, int, int], count: int, data_dir: str | Path | None = None, seed: int = 0
+    name: str | Path,
+    image_shape: tuple[int, int, int],
+    count: int,
+    data_dir: str | Path | None = None,
+    fitting: str = "crop",
+    seed: int = 0,
 ) -> Sample:
     """`count` random images of a collection, or all if it has fewer, with shape `image_shape`, in the collection's order.
 
@@ -111,16 +123,16 @@ def sample(
     .csv; an .npz with x and y, or x_test and y_test, or x alone; an .npy of images; or a name that `load` knows, for its
     test images. Arrays are uint8, or floats in [0, 1]. Only the chosen images are decoded, as by `load`; where they have more
     than 8 bits, all others are as well, since `load` takes the depth of them all. They are resized (Pillow, antialiased) to
-    the height and width, whatever their proportions; colours become grey, or grey RGB, as the channels say.
+    the height and width, by `fitting` as in `load`; colours become grey, or grey RGB, as the channels say.
     Raises ValueError for a collection without images, a corrupt image (named), and as `load`.
     """
     name = _named(name)
-    allowed.check(seed=seed)
+    allowed.check(seed=seed, fitting=fitting)
     checks.positive("count", count)
     whole = isinstance(image_shape, tuple | list) and all(checks.is_whole(side) and side > 0 for side in image_shape)
     if not whole or len(image_shape) != 3 or image_shape[2] not in (1, 3):
         raise ValueError(f"image_shape must be (height, width, 1 or 3), in whole pixels, not {image_shape!r}")
-    (height, width, channels), path, folder = image_shape, Path(name).expanduser(), None
+    (height, width, channels), path, folder = image_shape, Path(os.path.expanduser(name)), None
     if name in NAMES or not path.exists():
         dataset = load(name, data_dir=data_dir, seed=seed)
         images, labels, class_names = dataset.x_test, dataset.y_test, dataset.class_names
@@ -143,11 +155,13 @@ def sample(
     if folder:
         read = [parts[part] for part in ("train", "test", "val") if part in parts][:2] or [folder]
         collection = ((part, files.labelled(part)[0]) for part in read)  # listed only where an image has more than 8 bits
-        images, depth = decoding.stack([(folder, source)], (height, width), collection=collection)
-        _say(path.absolute().name, depth)
-    else:
+        images, said = decoding.stack([(folder, source)], (height, width), fitting, collection=collection)
+        _say(path.absolute().name, said)
+    elif images.shape[1:3] == (height, width):
         images = images[chosen]
-    images = images if images.shape[1:3] == (height, width) else decoding.scale(images, (height, width))
+    else:
+        _say(path.name, decoding.told([images.shape[1:3]] * len(chosen), (height, width), fitting))
+        images = decoding.scale(images[chosen], (height, width), fitting)
     if channels == 1 and images.shape[-1] == 3:
         images = np.stack([np.asarray(Image.fromarray(image).convert("L")) for image in images])[..., None]
     elif images.shape[-1] != channels:
@@ -155,18 +169,21 @@ def sample(
     return Sample(images, None if labels is None else labels[chosen], class_names, source)
 
 
-def load_scenes(path: str | Path, image_size: int | tuple[int, int] | None = None, seed: int = 0) -> Scenes:
+def load_scenes(
+    path: str | Path, image_size: int | tuple[int, int] | None = None, fitting: str = "crop", seed: int = 0
+) -> Scenes:
     """Images and masks of a folder or .zip: images/*.png, *.jpg, ..., and masks/*.png, *.bmp, *.gif or *.tif of the same names.
 
     Each grey value or colour in the masks is a class, in ascending order. The parts are as for `load`, in or around images/
-    and masks/; where there are none, a fifth of the images is split off for testing, by `seed`. image_size: as for `load`;
-    masks are resized to it by the nearest pixel. They must stand as the images do, which are turned upright by EXIF.
+    and masks/; where there are none, a fifth of the images is split off for testing, by `seed`. image_size and
+    fitting: as for `load`; masks are resized by the nearest pixel, and cropped where their image is. They must stand as the
+    images do, which are turned upright by EXIF.
     Raises ValueError for an image without a mask, or one that lies on its side, a corrupt file (named), sizes that differ,
     fewer than 5 images, and masks with one value or more than 256; FileNotFoundError if there is no such folder.
     """
     allowed.refuse("path", str(path), allowed.NAME)
-    allowed.check(seed=seed)
-    path, size = Path(path).expanduser(), _size(image_size)
+    allowed.check(seed=seed, fitting=fitting)
+    path, size = Path(os.path.expanduser(path)), _size(image_size)
     if not path.exists():
         raise FileNotFoundError(f"there is no folder or .zip {path}")
     folder = files.Folder(path).unwrapped()
@@ -174,10 +191,12 @@ def load_scenes(path: str | Path, image_size: int | tuple[int, int] | None = Non
     pairs = train + test
     chosen = [image for image, _ in pairs], [mask for _, mask in pairs]
     folder.use(chosen[0] + chosen[1])
-    said += _fit(path, pairs, *(decoding.headers(folder, names) for names in chosen))
-    images, depth = decoding.stack([(folder, chosen[0])], size)
-    painted, _ = decoding.stack([(folder, chosen[1])], size, Image.Resampling.NEAREST)
-    _say(path.absolute().name, *said, files.left_out([folder]), depth)
+    headers = [decoding.headers(folder, names) for names in chosen]
+    said += _fit(path, pairs, *headers)
+    images, told = decoding.stack([(folder, chosen[0])], size, fitting)
+    like = [header.size for header in headers[0]] if size else ()
+    painted, _ = decoding.stack([(folder, chosen[1])], size, fitting, Image.Resampling.NEAREST, like=like)
+    _say(path.absolute().name, *said, files.left_out([folder]), told)
     if painted.shape[:3] != images.shape[:3]:
         raise ValueError(f"images of {path} are {images.shape[1:3]}, masks {painted.shape[1:3]}; give image_size")
     classes, names = _pixel_classes(path, painted)
@@ -224,7 +243,7 @@ def _fit(path, pairs, images, masks):
         if height != width and mask.size == image.size[::-1]:
             raise ValueError(f"{path}: {sizes.format('upright by EXIF, ' * image.turned)}; save masks that stand as the images")
         turned += image.turned and not mask.turned
-        if abs(height * mask_width - width * mask_height) > max(*image.size, *mask.size):  # more than rounding
+        if not decoding.proportional(image.size, mask.size):
             odd.append(sizes.format(""))
     said = [f"{len(odd)} mask{'s' * (len(odd) > 1)} of other proportions: {odd[0]}"] if odd else []
     return said + ([f"{turned} images are turned upright by EXIF, their masks must stand so"] if turned else [])
@@ -241,12 +260,14 @@ def _pixel_classes(path, painted):
     return numbers.reshape(painted.shape[:3]).astype(np.uint8), names
 
 
-def _resized(dataset, size):
+def _resized(dataset, size, fitting):
     """The data set with images and masks resized to (height, width)."""
-    scaled = {part: decoding.scale(getattr(dataset, part), size) for part in ("x_train", "x_test")}
+    count = len(dataset.x_train) + len(dataset.x_test)
+    _say(dataset.name, decoding.told([dataset.image_shape[:2]] * count, size, fitting))
+    scaled = {part: decoding.scale(getattr(dataset, part), size, fitting) for part in ("x_train", "x_test")}
     for part in ("masks_train", "masks_test"):
         if (masks := getattr(dataset, part)) is not None:
-            scaled[part] = decoding.scale(masks[..., None] * np.uint8(255), size)[..., 0] > 127
+            scaled[part] = decoding.scale(masks[..., None] * np.uint8(255), size, fitting)[..., 0] > 127
     return replace(dataset, **scaled)
 
 
@@ -265,7 +286,7 @@ def _download(name, folder):
     return arrays.dataset(name, x_train, y_train, x_test, y_test, DOWNLOADS[name])
 
 
-def _read(name, path, size, seed):
+def _read(name, path, size, fitting, seed):
     if path.suffix == ".npz":
         return arrays.read(name, path, seed, DOWNLOADS.get(name))
     parts, wholes = files.parts(path)
@@ -290,8 +311,8 @@ def _read(name, path, size, seed):
         said += _test_part(parts, test)
         break
     _say(name, *files.notes(wholes), *said, files.left_out(wholes))
-    images, depth = decoding.decode(found, size)
-    _say(name, depth)
+    images, told = decoding.decode(found, size, fitting)
+    _say(name, told)
     if len(found) == 1:
         return arrays.split(name, images, labels, names, seed)
     return Dataset(name, images[: len(inside)], labels, images[len(inside) :], labels_test, names)

@@ -203,6 +203,6 @@ def _look(path, values):
         bare = not os.path.splitext(value)[1] and os.path.basename(value) == value
         if bare and name in ("model_path", "weights"):  # an application's name or "imagenet", which it takes Keras to know
             continue
-        if not (home / Path(value).expanduser()).exists():
+        if not (home / os.path.expanduser(value)).exists():
             hint = f", and data set {checks.not_known(value, allowed.DATASETS)}" if name in ("dataset_name", "images") else ""
             raise UserError(f"{path.stem}: {name}: there is no file or folder {value} in {home}{hint}")

@@ -83,10 +83,11 @@ def test_printing_colours_become_those_of_a_screen(tmp_path):
 
 
 def write_png(path, values, stated=None):
-    """A PNG of 16 bits, grey, in colours or with transparency, with the chunk sBIT where `stated` is given."""
-    kind = {2: 0, 3: 2}[values.ndim] if values.shape[2:] != (4,) else 6
+    """A PNG of 16 bits, grey or in colours, with transparency or without, with the chunk sBIT where `stated` is given."""
+    kind = {(): 0, (3,): 2, (2,): 4, (4,): 6}[values.shape[2:]]
     chunks = [(b"IHDR", struct.pack(">IIBBBBB", values.shape[1], values.shape[0], 16, kind, 0, 0, 0))]
-    chunks += [(b"sBIT", bytes([stated] * (1 if values.ndim == 2 else 3)))] if stated else []
+    colours, alpha = {0: (1, 0), 2: (3, 0), 4: (1, 1), 6: (3, 1)}[kind]
+    chunks += [(b"sBIT", bytes([stated] * colours + [16] * alpha))] if stated else []
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
     chunks += [(b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
     written = (struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body)) for name, body in chunks)
@@ -135,6 +136,18 @@ def test_tiff_of_16_bits_and_colours_with_transparency(tmp_path, compression, or
         write_png(tmp_path / "a.png", values)
         np.testing.assert_array_equal(decoded(tmp_path / "a.png"), np.where(values[..., 3:], values[..., :3] >> 4, 255))
         values[..., 3] = values[..., 3] > 0
+
+
+@pytest.mark.parametrize(("top", "stated", "depth"), [(65535, None, 16), (4095, None, 12), (900, 12, 12)])
+def test_grey_of_16_bits_with_transparency_keeps_its_upper_8_of_those_that_it_uses(tmp_path, top, stated, depth):
+    values = np.random.default_rng(0).integers(0, top, (6, 8, 2), np.uint16, endpoint=True)
+    values[0, 0, 0], values[0, 1, 0] = top, 255  # whose upper byte is 0
+    values[..., 1] = np.where(values[..., 1] % 2, 65535, 0)
+    values[0, :2, 1] = 65535
+    write_png(tmp_path / "a.png", values, stated)
+    found = decoded(tmp_path / "a.png")
+    np.testing.assert_array_equal(found[..., 0], np.where(values[..., 1], values[..., 0] >> (depth - 8), 255))
+    assert found[0, 1, 0] == 255 >> (depth - 8)
 
 
 def test_both_parts_are_read_with_the_same_depth_and_the_cache_says_so_again(tmp_path, capsys):
@@ -195,6 +208,48 @@ def test_refuses_what_would_not_fit_into_memory(tmp_path, monkeypatch, write_ima
         data.load(folder)
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_images_come_to_a_size_by_their_middle_or_squeezed(tmp_path, turned):
+    wide = np.zeros((4, 8, 3), np.uint8)
+    wide[:, 2:6], wide[:, :2] = 200, 50
+    stored = wide.swapaxes(0, 1) if turned else wide
+    Image.fromarray(stored).save(tmp_path / "a.png")
+    folder = [(files.Folder(tmp_path), ["a.png"])]
+    images, said = decoding.stack(folder, (4, 4))
+    assert (images == 200).all() and said == "fitting='crop': 1 of 1 images are cropped in the middle to 4 × 4 pixels"
+    images, said = decoding.stack(folder, (4, 4), "squeeze")
+    assert said == "fitting='squeeze': 1 of 1 images are squeezed to 4 × 4 pixels"
+    row = images[0, :, 0, 0] if turned else images[0, 0, :, 0]
+    assert row[0] < 80 and row[-1] < 40 and (row[1:3] > 180).all(), "both margins are there"
+    for size in ((8, 16), (2, 4)):
+        images, said = decoding.stack(folder, size[::-1] if turned else size)
+        assert said == "", "the proportions are right"
+        assert 0 < images[0, 0, 0, 0] < 100
+
+
+def test_any_size_comes_to_any_other(tmp_path):
+    for shape in ((1, 1), (1, 300), (300, 1), (97, 89), (33, 64)):
+        Image.fromarray(np.full(shape, 77, np.uint8)).save(tmp_path / "a.png")
+        for size in ((1, 1), (1, 7), (64, 64), (31, 17)):
+            for fitting in ("crop", "squeeze"):
+                images, _ = decoding.stack([(files.Folder(tmp_path), ["a.png"])], size, fitting)
+                assert images.shape == (1, *size, 1) and (images == 77).all()
+
+
+def test_the_first_frame_is_read_of_every_format_that_holds_several_and_previews_are_none(tmp_path):
+    frames = [Image.fromarray(np.full((8, 6, 3), value, np.uint8)) for value in (0, 255)]
+    for name in ("a.gif", "a.png", "a.webp", "a.tif"):
+        frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:])
+    frames[0].save(tmp_path / "phone.jpg", format="MPO", save_all=True, append_images=frames[1:])
+    frames[0].save(tmp_path / "one.gif")
+    whole = (tmp_path / "a.gif").read_bytes()
+    (tmp_path / "cut.gif").write_bytes(whole[: whole.rindex(b"\x21\xf9") + 12])  # in the second frame
+    names = sorted(path.name for path in tmp_path.iterdir())
+    images, said = decoding.stack([(files.Folder(tmp_path), names)], None)
+    assert (images == 0).all() and len(images) == 7
+    assert said == "4 of 7 files hold several frames: the first is read"
+
+
 def test_large_photographs_are_reduced_while_they_are_decoded(tmp_path):
     rng = np.random.default_rng(0)
     photograph = Image.fromarray(rng.integers(256, size=(6, 8, 3), dtype=np.uint8)).resize((800, 600), Image.Resampling.BICUBIC)
@@ -202,6 +257,8 @@ def test_large_photographs_are_reduced_while_they_are_decoded(tmp_path):
     photograph.save(tmp_path / "a.png")
     small = [decoded(tmp_path / name, (30, 40)).astype(int) for name in ("a.jpg", "a.png")]
     assert np.abs(small[0] - small[1]).mean() < 2
+    small = [decoded(tmp_path / name, (300, 30)).astype(int) for name in ("a.jpg", "a.png")]
+    assert np.abs(small[0] - small[1]).mean() < 2, "cropped, its longer side is needed"
 
 
 def test_refuses_an_image_that_claims_more_than_any_has(tmp_path, monkeypatch, write_images, zipped):

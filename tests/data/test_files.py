@@ -130,16 +130,39 @@ def test_a_broken_cache_is_made_again(tmp_path, cache, broken, write_images):
     assert [path.suffix for path in cache.iterdir()] == [".npy"] and np.load(file).shape == (10, 8, 6, 3)
 
 
-def test_the_cache_knows_the_image_size_and_the_times(tmp_path, cache, write_images):
+def test_the_cache_knows_the_image_size_the_fitting_and_the_times(tmp_path, cache, write_images):
     folder = write_images(tmp_path / "pets")
     data.load(folder)
-    assert data.load(folder, image_size=4).image_shape == (4, 4, 3)
+    squeezed, cropped = (data.load(folder, image_size=4, fitting=fitting).x_train for fitting in ("squeeze", "crop"))
+    assert squeezed.shape == cropped.shape == (8, 4, 4, 3) and not np.array_equal(squeezed, cropped)
     path = folder / "cat/0000.png"
     pixels = np.asarray(Image.open(path))
     Image.fromarray(255 - pixels).save(path, compress_level=0)
     dataset = data.load(folder)
-    assert len(list(cache.iterdir())) == 3
+    assert len(list(cache.iterdir())) == 4
     assert any(np.array_equal(255 - pixels, image) for image in (*dataset.x_train, *dataset.x_test))
+
+
+def test_names_of_another_encoding_are_read_and_can_be_printed(tmp_path, capsys, write_images):
+    """Files of an old archive: their bytes are no UTF-8, which a name in Python shows as half a character."""
+    folder = write_images(tmp_path / "pets")
+    os.rename(folder / "cat", os.fsencode(folder) + b"/caf\xe9")
+    for name in (b"\xe8.png", b"x.caf\xe9"):
+        with open(os.fsencode(folder) + b"/dog/" + name, "wb") as file:
+            file.write(b"no image")
+    with pytest.raises(ValueError, match=r"dog/\\udce8.png is not a readable image") as error:
+        data.load(folder)
+    str(error.value).encode()
+    os.unlink(os.fsencode(folder) + b"/dog/\xe8.png")
+    dataset = data.load(folder)
+    assert dataset.class_names == (r"caf\udce9", "dog") and len(dataset.x_train) == 8
+    assert capsys.readouterr().out.encode().endswith(rb"left out: 1 file: 1 .caf\udce9" + b"\n")
+
+
+def test_a_home_that_nobody_has_is_no_folder():
+    for read in (data.load, data.load_scenes, lambda path: data.sample(path, (8, 8, 3), 1)):
+        with pytest.raises((ValueError, FileNotFoundError), match="there is no folder"):
+            read("~nobody-of-this-name/pets")
 
 
 def test_an_unwritable_cache_costs_only_time(tmp_path, monkeypatch, write_images):

@@ -207,6 +207,41 @@ def test_parts_stay_where_the_path_of_a_table_is_given(tmp_path, capsys, name):
     assert "'test' has no labels; left out: 5 files: 5 .png in 'test'" in capsys.readouterr().out
 
 
+def test_traffic_signs_have_a_table_a_part_and_one_of_what_is_no_image_to_classify(tmp_path, capsys, write_images):
+    """As GTSRB lies: Train/<class>, Test without class folders, Meta with one picture of each class."""
+    place = tmp_path / "signs"
+    for part, count in (("Train", 4), ("Meta", 1)):
+        write_images(place / part, count=count, classes=("0", "1", "10"))
+    flat(place / "Test", 6)
+    header = "Width,Height,Roi.X1,ClassId,Path"
+    rows = [f"6,8,1,{name},Train/{name}/{number:04d}.png" for name in (0, 1, 10) for number in range(4)]
+    table(place / "Train.csv", rows, header)
+    table(place / "Test.csv", [f"4,4,1,{(0, 1, 10)[number % 3]},Test/{number:02d}.png" for number in range(6)], header)
+    table(place / "Meta.csv", ["Meta/0/0000.png,0"], "Path,ClassId")
+    dataset = data.load(place, image_size=4)
+    assert sizes(dataset) == (12, 6, ("0", "1", "10"))
+    assert (dataset.x_test[:, 0, 0, 0] % 3 == dataset.y_test).all()
+    assert "3 .png in 'Meta'" in capsys.readouterr().out
+
+
+def test_tiny_imagenet_as_it_lies(tmp_path, capsys):
+    place, names = tmp_path / "tiny-imagenet-200", ("n01443537", "n01629819")
+    for name in names:
+        (place / "train" / name / "images").mkdir(parents=True)
+        for number in range(3):
+            Image.fromarray(np.full((4, 4, 3), number, np.uint8)).save(place / f"train/{name}/images/{name}_{number}.JPEG")
+        (place / f"train/{name}/{name}_boxes.txt").write_text(f"{name}_0.JPEG\t0\t10\t63\t58\n")
+    flat(place / "val/images", 4)
+    rows = [f"{number:02d}.png\t{names[number % 2]}\t0\t32\t44\t62" for number in range(4)]
+    (place / "val/val_annotations.txt").write_text("\n".join(rows) + "\n")
+    flat(place / "test/images", 2)
+    dataset = data.load(place)
+    assert sizes(dataset) == (6, 4, names)
+    assert (dataset.x_test[:, 0, 0, 0] % 2 == dataset.y_test).all()
+    said = "'test' has no labels; 'val' is the test part; left out: 4 files: 2 .png in 'test', 2 .txt"
+    assert capsys.readouterr().out == f"tiny-imagenet-200: {said}\n"
+
+
 def split_rows(count=12):
     """Ten images for training, the rest for testing; the last one of another part."""
     parts = ["train"] * 8 + ["Test"] * (count - 9) + ["valid"]

@@ -91,10 +91,30 @@ def test_what_keras_downloads_has_flat_labels_and_class_names(monkeypatch):
 
 
 def test_resized_shapes_keep_their_masks():
-    large, small = data.shapes(20, 10), data.loading._resized(data.shapes(20, 10), (16, 24))
-    assert small.image_shape == (16, 24, 3) and small.masks_train.shape == (20, 16, 24)
-    np.testing.assert_allclose(small.masks_train.mean(axis=(1, 2)), large.masks_train.mean(axis=(1, 2)), atol=0.03)
+    large = data.shapes(20, 10)
+    for fitting, seen in (("squeeze", slice(None)), ("crop", slice(5, 27))):  # 32 · 16 / 24 rows, in the middle
+        small = data.loading._resized(large, (16, 24), fitting)
+        assert small.image_shape == (16, 24, 3) and small.masks_train.shape == (20, 16, 24)
+        expected = large.masks_train[:, seen].mean(axis=(1, 2))
+        np.testing.assert_allclose(small.masks_train.mean(axis=(1, 2)), expected, atol=0.03)
     assert data.load("digits", image_size=16).image_shape == (16, 16, 1)
+
+
+def test_arrays_are_cropped_or_squeezed_as_files_are_and_a_line_says_which(tmp_path, capsys):
+    pixels = np.zeros((10, 4, 8, 3), np.uint8)
+    pixels[:, :, 2:6] = 200  # the middle square
+    np.savez(tmp_path / "own.npz", x=pixels, y=np.arange(10) % 2)
+    for fitting, said in (("crop", "cropped in the middle"), ("squeeze", "squeezed")):
+        line = f"own{{}}: fitting={fitting!r}: 10 of 10 images are {said} to 4 × 4 pixels\n"
+        dataset = data.load(tmp_path / "own.npz", image_size=4, fitting=fitting)
+        assert capsys.readouterr().out == line.format("")
+        got = data.sample(tmp_path / "own.npz", (4, 4, 3), 10, fitting=fitting)
+        assert capsys.readouterr().out == line.format(".npz")
+        assert ((dataset.x_train == 200).all(), (got.images == 200).all()) == ((fitting == "crop",) * 2)
+        assert got.images[:, :, 0].max() < 200 or fitting == "crop", "the dark margins are squeezed in"
+    for read in (data.load, lambda name, **given: data.sample(name, (4, 4, 1), 3, **given)):
+        with pytest.raises(ValueError, match="fitting 'crops' is not known; did you mean 'crop'"):
+            read("digits", fitting="crops")
 
 
 @pytest.mark.parametrize("image_size", [0, True, (8, -8), (8, True), (8,), (8, 8, 3), 8.0, "8", "88"])
@@ -370,6 +390,24 @@ def test_masks_of_other_proportions_are_told(painted, capsys):
     Image.fromarray(np.zeros((7, 9, 3), np.uint8)).save(painted / "masks" / "3.png")
     data.load_scenes(painted, image_size=8)
     assert "proportions" not in capsys.readouterr().out, "one pixel is rounding"
+
+
+@pytest.mark.parametrize("shape", [(8, 32), (8, 8), (4, 16)])
+def test_masks_are_cropped_where_their_images_are(tmp_path, shape):
+    """Also masks that were squeezed to another size, as a labelling tool may store them."""
+    for kind in ("images", "masks"):
+        (tmp_path / kind).mkdir()
+    for index in range(5):
+        bright = np.zeros((8, 32), np.uint8)
+        bright[:, 12 : 16 + 4 * (index % 2)] = 255  # of the middle, 12 to 20, the left half, or all
+        Image.fromarray(bright).save(tmp_path / f"images/{index}.png")
+        Image.fromarray(bright).resize(shape[::-1], Image.Resampling.NEAREST).save(tmp_path / f"masks/{index}.png")
+    scenery = data.load_scenes(tmp_path, 8)
+    found = np.concatenate([scenery.y_train, scenery.y_test])
+    np.testing.assert_array_equal(found, np.concatenate([scenery.x_train, scenery.x_test])[..., 0] > 127)
+    assert sorted(found.mean(axis=(1, 2))) == [0.5, 0.5, 0.5, 1, 1]
+    squeezed = data.load_scenes(tmp_path, 8, fitting="squeeze")
+    assert squeezed.y_train.mean() == pytest.approx((0.125 * 3 + 0.25 * 2) / 5, abs=0.05)
 
 
 @pytest.mark.parametrize("layout", ["{kind}/{part}", "{part}/{kind}", "all/{part}/{kind}"])

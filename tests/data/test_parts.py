@@ -84,12 +84,13 @@ def test_every_usual_format_is_read_and_the_rest_counted(tmp_path, capsys, write
     images = [*dataset.x_train, *dataset.x_test]
     assert sum(np.array_equal(pixels, image) for image in images) >= 1 + 2 * 5, "lossless formats keep the pixels"
     assert any((image == 0).all() for image in images), "the first frame of several"
-    said = "left out: 5 files: 3 .heic, 1 .txt, 1 .png beside the folders\n"
-    assert capsys.readouterr().out == f"pets: {said}"
+    said = "pets: left out: 5 files: 3 .heic, 1 .txt, 1 .png beside the folders\n"
+    moving = "pets: 1 of 19 files hold several frames: the first is read\n"
+    assert capsys.readouterr().out == said + moving
     data.load(folder)
-    assert capsys.readouterr().out == f"pets: {said}", "said from the cache as well"
-    data.sample(folder, (8, 6, 3), 3)
-    assert capsys.readouterr().out == f"pets: {said}"
+    assert capsys.readouterr().out == said + moving, "said from the cache as well"
+    data.sample(folder, (8, 6, 3), 19)
+    assert capsys.readouterr().out == said + moving
 
 
 def test_links_are_followed_once(tmp_path, capsys, write_images):
@@ -134,6 +135,14 @@ def flat(folder, count=10):
         ("id;Class;note", "{:02d};{};x"),
         ("x\tImage Name\ttarget", "1\timages/{:02d}.png\t{}"),
         ("label,path", "{1},.\\images\\{0:02d}.png"),
+        ('"filename", "label"', '"{:02d}.png", "{}"'),
+        ("sep=;\nfilename;label", "{:02d}.png;{}"),
+        ("\nfilename,label", "{:02d}.png,{}"),
+        ("ImageId,Width,ClassId", "{:02d}.png,8,{}"),
+        ("lesion_id,image_id,dx", "x{0:02d},{0:02d},{1}"),
+        ("id,breed", "{:02d},{}"),
+        ("class id,filepaths,labels", "7,images/{:02d}.png,{}"),
+        ("id_code,diagnosis", "{:02d},{}"),
     ],
 )
 def test_a_table_tells_the_labels(tmp_path, capsys, header, row):
@@ -171,7 +180,8 @@ def test_a_table_beside_parts_and_classes_that_are_numbers(tmp_path, capsys):
         ),
         ("filename,label\nother.png,cat", "labels.csv names none of its images; it names 'other.png'"),
         ("filename,label\n00.png,cat\n00.png,dog", "gives 00.png two labels, 'cat' and 'dog'"),
-        ("filename,label\n00.png,caf\xe9", "no table of labels"),
+        ("filename,label\n00.png,caf\xe9", "no table of labels: it is not UTF-8, at byte 25; mend or remove it"),
+        ("00.png,cat\n01.png,dog", "with the columns filename and label; labels.csv has other columns"),
     ],
 )
 def test_refuses_a_table_that_does_not_tell(tmp_path, text, told):

@@ -5,11 +5,13 @@ import json
 from pathlib import Path
 
 import numpy as np
+import photographs as twelve
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from deconvlib import data
 
+FITTED = {"crop": ImageOps.fit, "squeeze": Image.Image.resize}
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
 
@@ -31,7 +33,7 @@ def data_cells():
         parameters = next(cell for cell in cells if "parameters" in cell["metadata"].get("tags", []))
         body = next(("".join(cell["source"]) for cell in cells if "= data.load(dataset_name" in "".join(cell["source"])), None)
         if body:
-            made = [line for line in ast.parse(body).body if ast.unparse(line).startswith("dataset = ")]
+            made = [line for line in ast.parse(body).body if ast.unparse(line).startswith(("dataset = ", "everything = "))]
             yield pytest.param("".join(parameters["source"]), ast.Module(made, []), id=path.stem)
 
 
@@ -54,7 +56,29 @@ def test_a_notebook_loads_it(photographs, capsys, parameters, body):
 
 def test_fewer_labels_than_asked_are_all_of_them(photographs, capsys):
     dataset = data.load(photographs, image_size=8)
+    capsys.readouterr()
     few = dataset.take_per_class(8)
     said = "8 training images a class asked; fewer in 1 of 3 classes, down to 6 of 'dog': all of theirs are taken"
     assert np.bincount(few.y_train).tolist() == [8, 8, 6] and capsys.readouterr().out == f"{dataset.name}: {said}\n"
     assert len(dataset.take_per_class(6).y_train) == 18 and capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("fitting", FITTED)
+def test_twelve_photographs_in_as_many_forms_look_as_they_do_to_a_person(tmp_path, capsys, fitting):
+    seen = twelve.write(tmp_path / "photos")
+    with pytest.raises(ValueError, match=f"photos: {twelve.CORRUPT} is not a readable image"):
+        data.load(tmp_path / "photos", image_size=48, fitting=fitting)
+    (tmp_path / "photos" / twelve.CORRUPT).unlink()
+    found = data.sample(tmp_path / "photos", (48, 64, 3), 12, fitting=fitting)
+    assert found.source == tuple(sorted(seen)) and found.class_names == ("object", "surface")
+    for name, image in zip(found.source, found.images, strict=True):
+        expected = FITTED[fitting](Image.fromarray(seen[name]), (64, 48), Image.Resampling.LANCZOS)
+        # measured: 2.8 of the GIF's 256 colours, 0.8 of JPEG, else 0
+        assert np.abs(image.astype(int) - expected).mean() < (6 if name.endswith((".gif", "palette.png")) else 2), name
+    dataset = data.load(tmp_path / "photos", image_size=(48, 64), fitting=fitting)
+    assert dataset.class_counts().tolist() == [4, 4] and np.bincount(dataset.y_test).tolist() == [2, 1]
+    both = [np.concatenate([dataset.x_train, dataset.x_test]), found.images]
+    assert np.array_equal(*(np.sort(images.reshape(11, -1), axis=0) for images in both))
+    done = {"crop": "cropped in the middle", "squeeze": "squeezed"}[fitting]
+    fitted = f"fitting='{fitting}': 11 of 11 images are {done} to 48 × 64 pixels"
+    assert capsys.readouterr().out == f"photos: 1 of 11 files hold several frames: the first is read; {fitted}\n" * 2

@@ -100,6 +100,8 @@ def test_every_committed_profile_is_valid(profile):
 WRONG = [  # (notebook, parameter, text on the command line, what is said)
     ("01", "dataset_name", "shaps", "there is no file or folder shaps in .*; did you mean 'shapes'"),
     ("01", "dataset_name", "", "dataset_name must be a name or a path"),
+    ("01", "dataset_name", "~nobody-of-this-name/x", "there is no file or folder ~nobody-of-this-name/x"),
+    ("01", "fitting", "squeezed", "fitting 'squeezed' is not known; did you mean 'squeeze'"),
     ("01", "data_dir", "/no/such/folder", "there is no file or folder /no/such/folder"),
     ("01", "labels_per_class", "0", "labels_per_class must be a whole number of 1 or more"),
     ("01", "labels_per_class", "many", "labels_per_class must be a whole number of 1 or more, not 'many'"),
