@@ -1,4 +1,4 @@
-"""Models of other origin, loaded safely: .keras files, keras.applications, and EfficientNet-Lite0."""
+"""Models of other origin, loaded safely: .keras and .h5 files, keras.applications, and EfficientNet-Lite0."""
 
 import json
 import sys
@@ -11,7 +11,7 @@ import numpy as np
 from deconvlib import allowed, checks
 from deconvlib.backend import keras
 from deconvlib.deconvnet import graph, inputs, rules
-from deconvlib.networks import efficientnet_lite, imagenet
+from deconvlib.networks import efficientnet_lite, hdf5, imagenet
 
 APPLICATIONS = tuple(name for name in dir(keras.applications) if name[0].isupper())
 MODELS = (*APPLICATIONS, efficientnet_lite.NAME)
@@ -27,7 +27,7 @@ def load(
     image_size: int | tuple[int, int] | None = None,
     pixels: tuple[float, float] | None = None,
 ) -> keras.Model:
-    """The model of a .keras file, or the application of that name, as the rest of this library takes it.
+    """The model of a .keras, .h5 or .hdf5 file, or the application of that name, as the rest of this library takes it.
 
     Applications are keras.applications', and "EfficientNetLite0": a network of ReLU6 whose weights need no download.
     weights: of an application; None: not trained, "imagenet": downloaded, but EfficientNetLite0's are those of the extra
@@ -41,7 +41,7 @@ def load(
 
     Nested models are opened into one graph. Logits get a softmax; one logit, or one sigmoid, becomes the probabilities of
     two classes, 0 and 1. Keras builds its own layers, and those registered here, from the file's description; no code of the
-    file runs.
+    file runs. Files of HDF5 may be of Keras 2 or 3, .keras files of Keras 3.
     Raises FileNotFoundError; ValueError for a file that is not whole, or needs code that is not here, which is named and not
     run; for weights that are not numbers; for an unknown application; for images of any size without `image_size`;
     ImportError without the extra `pretrained`, where it is needed.
@@ -104,20 +104,26 @@ def _read(path):
         checks.known("model", str(path), MODELS)
     if not path.exists():
         raise FileNotFoundError(f"there is no file {path}; looked for it from {Path.cwd()}")
-    if path.suffix != ".keras" or not zipfile.is_zipfile(path):
-        raise ValueError(_no_keras_file(path))
+    older = path.is_file() and h5py.is_hdf5(path)
+    if not older and (path.suffix != ".keras" or not zipfile.is_zipfile(path)):
+        raise ValueError(_no_model(path))
     try:
-        with zipfile.ZipFile(path) as archive:
-            config = json.loads(archive.read("config.json"))
-            version = json.loads(archive.read("metadata.json"))["keras_version"]
-        needed = _needed({key: value for key, value in config.items() if key != "compile_config"})  # losses are not loaded
+        config, version = hdf5.read(path) if older else _description(path)
+        needed = _needed({key: value for key, value in (config or {}).items() if key != "compile_config"})  # no losses
     except Exception as error:
+        kind = ".h5" if older else ".keras"
         raise ValueError(
-            f"{path} is not a whole .keras file: {_line(error)}. Save it anew with model.save('model.keras')"
+            f"{path} is not a whole {kind} file: {_line(error)}. Save it anew with model.save('model{kind}')"
         ) from error
-    if version.startswith("2."):
-        way = f"In Keras 2: tf_keras.models.load_model({path.name!r}).save_weights('weights.h5'). {_ANEW.format('weights.h5')}"
-        raise ValueError(f"{path} was saved by Keras {version}, and Keras 3 cannot read it. {way}")
+    if config is None:
+        way = f"Of an application: networks.load('MobileNetV2', weights={path.name!r})"
+        raise ValueError(f"{path} holds weights without layers. {way}; of another model: {_ANEW.format(path.name)}")
+    if version.startswith("2.") and not older:
+        way = f"In Keras 2: tf_keras.models.load_model({path.name!r}).save('model.h5'), which is read"
+        raise ValueError(f"{path} was saved by Keras {version}, and its .keras files are not read. {way}")
+    if any(name.startswith("TensorFlow") for name in needed):
+        way = _ANEW[0].upper() + _ANEW[1:].format(path.name)
+        raise ValueError(f"{path} needs {' and '.join(needed)}, which is no layer of Keras 3. {way}")
     if needed:
         raise ValueError(
             f"{path} needs {' and '.join(needed)}, which the file cannot be trusted to bring: nothing of it was run. Import "
@@ -125,7 +131,11 @@ def _read(path):
             "layer of each Lambda; or save the part with feature maps alone, keras.Model(inputs, outputs) of Keras' layers"
         )
     try:
-        model = keras.models.load_model(path, compile=False, safe_mode=True)
+        if older:
+            model = keras.saving.deserialize_keras_object(config, safe_mode=True)
+            hdf5.fill(model, path)
+        else:
+            model = keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:
         raise ValueError(f"{path} cannot be loaded: {_line(error)}") from error
     for variable in model.variables:
@@ -134,23 +144,32 @@ def _read(path):
     return model
 
 
-_ANEW = "Make it in Keras 3 by its own code, then model.load_weights({!r}) and model.save('model.keras')"
+def _description(path):
+    """(what a .keras file says of its model, the version of Keras that wrote it)"""
+    with zipfile.ZipFile(path) as archive:
+        config = json.loads(archive.read("config.json"))
+        return config, json.loads(archive.read("metadata.json"))["keras_version"]
 
 
-def _no_keras_file(path):
-    """What a file, or a folder, is that is no .keras file, and the way on."""
-    if path.is_file() and h5py.is_hdf5(path):
-        with h5py.File(path) as held:
-            whole = "model_config" in held.attrs
-        if not whole:
-            return f"{path} holds weights without layers. {_ANEW.format(path.name)}"
-        trusted = f"Where you trust it, keras.models.load_model({path.name!r}).save('model.keras'); if Keras cannot read it"
-        return f"{path} is of an older format, which can run code as it is loaded. {trusted}: {_ANEW.format(path.name)}"
-    if path.suffix == ".keras":
-        return f"{path} is not a .keras file, or it is cut short: save it anew with model.save('model.keras')"
-    return (
-        f"{path} is not a .keras file. Make a model of another tool of Keras' layers, with layer.set_weights(...), and save it"
-    )
+_ANEW = "make it in Keras 3 by its own code, then model.load_weights({!r}) and model.save('model.keras')"
+_MAKE = "Make a model of Keras' layers, put the weights in with layer.set_weights(...), and save it as a .keras file"
+_OTHERS = {
+    ".tflite": "of TensorFlow Lite, which keeps no layers of Keras. Give the Keras model that it was converted from",
+    ".onnx": f"of ONNX, which keeps no layers of Keras. {_MAKE}",
+    **dict.fromkeys((".pt", ".pth", ".pkl"), f"a pickle, which runs code as it is read. {_MAKE}"),
+}
+
+
+def _no_model(path):
+    """What a file, or a folder, is that is neither a .keras nor an HDF5 file, and the way on."""
+    if (path / "saved_model.pb").exists():
+        way = f"In Keras 2, which wrote it: tf_keras.models.load_model({path.name!r}).save('model.h5'), which is read"
+        return f"{path} is a SavedModel, a program of TensorFlow. {way}; of model.export, give the model that was exported"
+    if path.is_dir():
+        return f"{path} is a folder; give a .keras or .h5 file, as model.save('model.keras') writes it"
+    if path.suffix in (".keras", ".h5", ".hdf5"):
+        return f"{path} is not a {path.suffix} file, or it is cut short: save it anew with model.save('model{path.suffix}')"
+    return f"{path} is {_OTHERS.get(path.suffix, f'not a .keras or .h5 file. {_MAKE}')}"
 
 
 def _line(error):
@@ -172,6 +191,8 @@ def _needed(config):
             found.append(f"the {kind} layer {config['config'].get('name')!r}")
         elif kind == "__lambda__":
             found.append("a lambda function")
+        elif parts[0] == "tensorflow":
+            found.append(f"TensorFlow's {name!r}")
         elif not (kind.startswith("__") or own or keras.saving.get_registered_object(str(name))):
             found.append(f"the {'function' if kind == 'function' else 'class'} {name!r}")
     parts = config.values() if isinstance(config, dict) else config if isinstance(config, list) else ()
