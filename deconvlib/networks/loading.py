@@ -123,7 +123,7 @@ def _read(path):
         raise ValueError(f"{path} was saved by Keras {version}, and its .keras files are not read. {way}")
     if any(name.startswith("TensorFlow") for name in needed):
         way = _ANEW[0].upper() + _ANEW[1:].format(path.name)
-        raise ValueError(f"{path} needs {' and '.join(needed)}, which is no layer of Keras 3. {way}")
+        raise ValueError(f"{path} needs {' and '.join(needed)}, for which Keras 3 has no layer. {way}")
     if needed:
         raise ValueError(
             f"{path} needs {' and '.join(needed)}, which the file cannot be trusted to bring: nothing of it was run. Import "
@@ -163,8 +163,8 @@ _OTHERS = {
 def _no_model(path):
     """What a file, or a folder, is that is neither a .keras nor an HDF5 file, and the way on."""
     if (path / "saved_model.pb").exists():
-        way = f"In Keras 2, which wrote it: tf_keras.models.load_model({path.name!r}).save('model.h5'), which is read"
-        return f"{path} is a SavedModel, a program of TensorFlow. {way}; of model.export, give the model that was exported"
+        way = f"If Keras 2 saved it: tf_keras.models.load_model({path.name!r}).save('model.h5'), which is read"
+        return f"{path} is a SavedModel, a program of TensorFlow. {way}; if model.export made it, give the model itself"
     if path.is_dir():
         return f"{path} is a folder; give a .keras or .h5 file, as model.save('model.keras') writes it"
     if path.suffix in (".keras", ".h5", ".hdf5"):

@@ -4,7 +4,6 @@ import importlib.util
 import os
 import subprocess
 import sys
-import warnings
 import zipfile
 from pathlib import Path
 
@@ -198,13 +197,13 @@ def test_files_that_are_no_models(tmp_path):
     networks.classifier((16, 16, 1), 3, filters=(4,)).save(good)
     (tmp_path / "short.keras").write_bytes(good.read_bytes()[:5000])
     (tmp_path / "text.keras").write_text("no model")
-    model = networks.classifier((16, 16, 1), 3, filters=(4,))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        model.save(tmp_path / "old.h5")
-    model.save_weights(tmp_path / "own.weights.h5")
     (tmp_path / "torch.pt").write_bytes(b"PK")
+    (tmp_path / "lite.tflite").write_bytes(b"TFL3")
+    (tmp_path / "other.onnx").write_bytes(b"ONNX")
     (tmp_path / "folder").mkdir()
+    (tmp_path / "folder.keras").mkdir()
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "saved" / "saved_model.pb").write_bytes(b"program")
     damaged = bytearray(good.read_bytes())
     damaged[len(damaged) // 2 : len(damaged) // 2 + 400] = bytes(400)
     (tmp_path / "damaged.keras").write_bytes(damaged)
@@ -213,10 +212,12 @@ def test_files_that_are_no_models(tmp_path):
     for name, said in {
         "short.keras": "cut short",
         "text.keras": "not a .keras file",
-        "old.h5": r"older format.*load_model\('old.h5'\).*by its own code, then model.load_weights\('old.h5'\)",
-        "own.weights.h5": r"weights without layers.*model.load_weights\('own.weights.h5'\)",
-        "torch.pt": "not a .keras file.*of another tool",
-        "folder": "not a .keras file",
+        "torch.pt": r"a pickle, which runs code.*layer.set_weights",
+        "lite.tflite": "TensorFlow Lite.*that it was converted from",
+        "other.onnx": "of ONNX.*layer.set_weights",
+        "folder": r"is a folder; give a .keras or .h5 file",
+        "folder.keras": r"is a folder; give a .keras or .h5 file",
+        "saved": r"a SavedModel.*tf_keras.models.load_model\('saved'\).save\('model.h5'\)",
         "damaged.keras": "damaged.keras",
         "other.keras": "config.json",
     }.items():
@@ -254,7 +255,7 @@ def test_a_file_of_keras_2_is_told_as_such(tmp_path):
         "config": {b"keras.src.models.functional": b"keras.src.engine.functional"},
     }
     old = rewritten(tmp_path / "own.keras", tmp_path / "two.keras", **changes)
-    with pytest.raises(ValueError, match=r"saved by Keras 2.15.0.*tf_keras.*load_weights\('weights.h5'\)"):
+    with pytest.raises(ValueError, match=r"saved by Keras 2.15.0.*load_model\('two.keras'\).save\('model.h5'\)"):
         networks.load(old)
 
 
