@@ -34,7 +34,7 @@ def read(path) -> tuple[dict | None, str]:
 
     The description is in the words of Keras 3's .keras files, so that `keras.saving.deserialize_keras_object` takes it. What
     Keras 3 has no word for keeps its name.
-    Raises OSError, KeyError, TypeError or ValueError for a file that is not whole.
+    Raises NotImplementedError for what Keras 1 or Theano wrote; another error for a file that is not whole.
     """
     with h5py.File(path) as held:
         if "model_config" not in held.attrs:
@@ -43,9 +43,9 @@ def read(path) -> tuple[dict | None, str]:
         version = _text(held["model_weights"].attrs.get("keras_version", held.attrs.get("keras_version", "1")))
         engine = _text(held["model_weights"].attrs.get("backend", "tensorflow"))
     if engine == "theano":
-        raise ValueError("Theano wrote it, whose convolutions run their filters backwards")
+        raise NotImplementedError("Theano wrote it, whose convolutions run their filters backwards")
     if version.startswith("1"):
-        raise ValueError("Keras 1 wrote it; Keras 2 and 3 are read")
+        raise NotImplementedError("Keras 1 wrote it; files of Keras 2 and 3 are")
     return _described(config, version.startswith("2")), version
 
 

@@ -110,6 +110,8 @@ def _read(path):
     try:
         config, version = hdf5.read(path) if older else _description(path)
         needed = _needed({key: value for key, value in (config or {}).items() if key != "compile_config"})  # no losses
+    except NotImplementedError as error:
+        raise ValueError(f"{path} is not read: {error}. {_MAKE}") from error
     except Exception as error:
         kind = ".h5" if older else ".keras"
         raise ValueError(
