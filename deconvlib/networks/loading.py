@@ -70,11 +70,14 @@ def load(
 
 
 def class_names(model: str | Path) -> tuple[str, ...]:
-    """The classes of `load(model, weights="imagenet")`, in its order; () for a file, which does not hold them.
+    """The classes of `load(model, weights="imagenet")`, in its order; () where they are not known.
 
-    Raises ImportError without the extra `pretrained`, which holds the names.
+    A file does not hold them; of an application they come with the extra `pretrained`.
     """
-    return imagenet.classes() if str(model) in MODELS else ()
+    try:
+        return imagenet.classes() if str(model) in MODELS else ()
+    except ImportError:
+        return ()
 
 
 def _ending(network):
