@@ -28,13 +28,15 @@ def save(run_dir: str | Path, notebook: str, metrics: dict, figures: dict | None
     """
     folder = Path(run_dir) / notebook
     folder.mkdir(parents=True, exist_ok=True)
-    for name, figure in (figures or {}).items():
+    # a nested layer's name has a slash
+    figures = {name.replace("/", "_"): figure for name, figure in (figures or {}).items()}
+    for name, figure in figures.items():
         with disk.whole(folder / f"{name}.png") as part:
             figure.savefig(part, dpi=110)
     written = {
         "notebook": notebook,
         "metrics": {name: _plain(name, value) for name, value in metrics.items()},
-        "figures": list(figures or {}),
+        "figures": list(figures),
         "hardware": hardware(),
         "versions": versions(),
         "commit": _commit(),

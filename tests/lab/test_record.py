@@ -15,12 +15,12 @@ from deconvlib.lab import record, run
 def test_records_metrics_with_what_they_were_measured_on(tmp_path):
     metrics = {"accuracy": np.float32(0.5), "sizes": np.array([1, 2]), "name": "shapes", "pairs": [(1, 2)], "none": None}
     (tmp_path / "03_training/backup").mkdir(parents=True)
-    record.save(tmp_path, "03_training", metrics, {"curves": Figure()})
+    record.save(tmp_path, "03_training", metrics, {"curves": Figure(), "base/relu1": Figure()})
     assert not (tmp_path / "03_training/backup").exists(), "a recorded run would go on"
     text = (tmp_path / "03_training/metrics.json").read_text()
     written = json.loads(text)
     assert written["metrics"] == {"accuracy": 0.5, "sizes": [1, 2], "name": "shapes", "pairs": [[1, 2]], "none": None}
-    assert written["figures"] == ["curves"] and (tmp_path / "03_training/curves.png").exists()
+    assert written["figures"] == ["curves", "base_relu1"] and (tmp_path / "03_training/base_relu1.png").exists()
     assert written["hardware"]["cores"] >= 1 and written["hardware"]["device"]
     assert written["versions"]["backend"].split()[0] in ("tensorflow", "jax", "torch") and written["versions"]["keras"]
     assert str(Path.home()) not in text and os.getcwd() not in text
