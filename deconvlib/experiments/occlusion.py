@@ -210,7 +210,7 @@ def figure(images, occluded, projections, titles, class_names):
             ax.set(xlim=(-0.5, images.shape[2] - 0.5), ylim=(images.shape[1] - 0.5, -0.5))
             ax.spines[:].set_visible(False)
         figures.row_name(row[0], titles[index])
-    for ax, title in zip(axs[0], ("image, square", "projection", "map's sum", "true class", "most probable"), strict=True):
+    for ax, title in zip(axs[0], ("image, square", "projection", "map's sum", "its class", "most probable"), strict=True):
         ax.set_title(title, fontsize=8)
     for column, image, label in ((2, maps[0], "times that of the whole image"), (3, maps[1], "probability")):
         fig.colorbar(image, ax=axs[:, column], location="bottom", label=label, shrink=0.9, aspect=12, pad=0.02)
