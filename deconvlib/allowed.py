@@ -195,6 +195,15 @@ SETTINGS = CLASSIFIER | {
     "pixels": optional(RANGE),
     "images": NAME,
     "class_names": sequence(TEXT, 0),
+    # classifiers of one's own photographs
+    "classes": sequence(TEXT, 0),
+    "pretrained": NAME,
+    "tuned_from": NAME,
+    "few_labels": sequence(whole(2), 0),
+    "scratch_size": SIDE,
+    "images_shown": COUNT,
+    "marked_class": TEXT,
+    "mark": number("above 0 and at most 1", lambda value: 0 < value <= 1),
     "number": COUNT,
     "layers": sequence(TEXT, 0),
     "channels": COUNT,
@@ -260,6 +269,7 @@ NOTEBOOKS = {  # names that mean something else, or less, in one notebook
     "10_segmentation": {"normalization": OF_A_DECODER},
     "11_operators": {"filters": CHANNELS, "strides": sequence(whole(2, 255)), "channels": CHANNELS},
     "12_training_claims": {"images_per_epoch": COUNT},
+    "13_your_photos": {"image_size": SIDE, "held_out": number("between 0 and 1", lambda value: 0 < value < 1)},
     "14_your_model": {"square": whole(0), "stride": whole(0)},
 }
 

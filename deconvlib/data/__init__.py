@@ -10,6 +10,6 @@ from deconvlib.data.inspect import (
     image_pairs,
     near_duplicates,
 )
-from deconvlib.data.loading import NAMES, load, load_scenes, sample
+from deconvlib.data.loading import NAMES, load, load_scenes, resized, sample
 from deconvlib.data.photographs import PHOTOGRAPHS, photograph
 from deconvlib.data.shapes import SHAPES, scenes, shapes

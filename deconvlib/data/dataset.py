@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from deconvlib import allowed
+from deconvlib import allowed, checks
 
 
 @dataclass(frozen=True, repr=False)
@@ -97,6 +97,20 @@ class Dataset(_Images):
             said = f"fewer in {fewer} of {self.num_classes} classes, {least}: all of theirs are taken"
             print(f"{self.name}: {n} training images a class asked; {said}", flush=True)
         return self._of_each_class([n] * self.num_classes, seed)
+
+    def take_classes(self, names: list[str]) -> "Dataset":
+        """The images of these classes alone, which have the numbers 0, 1, ... in the order of `names`.
+
+        Raises ValueError for fewer than two, one that is named twice, or one that is not here.
+        """
+        numbers = [self.class_names.index(checks.known("class", name, self.class_names)) for name in names]
+        if len(set(numbers)) < max(2, len(numbers)):
+            raise ValueError(f"take two or more different classes, not {list(names)}")
+        renumbered = np.full(self.num_classes, -1)
+        renumbered[numbers] = range(len(numbers))
+        kept = self._only("train", np.isin(self.y_train, numbers))._only("test", np.isin(self.y_test, numbers))
+        labels = {name: renumbered[getattr(kept, name)] for name in ("y_train", "y_test")}
+        return replace(kept, class_names=tuple(names), **labels)
 
     def long_tail(self, imbalance: float, seed: int = 0) -> "Dataset":
         """Class sizes fall exponentially, the first is `imbalance` times the last; the test set stays (Cui et al. 2019).

@@ -65,7 +65,7 @@ def load(
     allowed.check(seed=seed, fitting=fitting)
     size = _size(image_size)
     dataset = _find(_named(name), data_dir, size, fitting, seed)
-    return dataset if size in (None, dataset.image_shape[:2]) else _resized(dataset, size, fitting)
+    return dataset if size in (None, dataset.image_shape[:2]) else resized(dataset, size, fitting)
 
 
 def _named(name):
@@ -260,14 +260,20 @@ def _pixel_classes(path, painted):
     return numbers.reshape(painted.shape[:3]).astype(np.uint8), names
 
 
-def _resized(dataset, size, fitting):
-    """The data set with images and masks resized to (height, width)."""
-    count = len(dataset.x_train) + len(dataset.x_test)
-    _say(dataset.name, decoding.told([dataset.image_shape[:2]] * count, size, fitting))
-    scaled = {part: decoding.scale(getattr(dataset, part), size, fitting) for part in ("x_train", "x_test")}
-    for part in ("masks_train", "masks_test"):
-        if (masks := getattr(dataset, part)) is not None:
-            scaled[part] = decoding.scale(masks[..., None] * np.uint8(255), size, fitting)[..., 0] > 127
+def resized(
+    dataset: Dataset, image_size: int | tuple[int, int], fitting: str = "crop", channels: int | None = None
+) -> Dataset:
+    """The data set with images and masks of another size, as `load` brings them to it; channels: 3 makes RGB of grey."""
+    size, scaled = _size(image_size), {part: getattr(dataset, part) for part in ("x_train", "x_test")}
+    if size != dataset.image_shape[:2]:
+        count = len(dataset.x_train) + len(dataset.x_test)
+        _say(dataset.name, decoding.told([dataset.image_shape[:2]] * count, size, fitting))
+        scaled = {part: decoding.scale(images, size, fitting) for part, images in scaled.items()}
+        for part in ("masks_train", "masks_test"):
+            if (masks := getattr(dataset, part)) is not None:
+                scaled[part] = decoding.scale(masks[..., None] * np.uint8(255), size, fitting)[..., 0] > 127
+    if channels == 3 and dataset.image_shape[2] == 1:
+        scaled |= {part: scaled[part].repeat(3, axis=3) for part in ("x_train", "x_test")}
     return replace(dataset, **scaled)
 
 

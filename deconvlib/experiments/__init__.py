@@ -9,6 +9,7 @@ from deconvlib.experiments import (
     correspondence,
     deletion,
     evolution,
+    few_labels,
     invariance,
     localization,
     meanings,
@@ -22,4 +23,5 @@ from deconvlib.experiments import (
     segmentation,
     statistics,
     vanishing,
+    watermark,
 )

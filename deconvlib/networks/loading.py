@@ -35,7 +35,8 @@ def load(
     preprocessing: the application whose `preprocess_input` the file's model was trained behind, such as "ResNet50"; None:
         what its own first layer says, else [0, 1]. An application comes with its own. It becomes the model's first layers,
         so that the model takes uint8, or floats in [0, 1], in RGB; BGR is swapped in the first convolutions' filters.
-    image_size: side, or (height, width), of the images, for a model that takes any.
+    image_size: side, or (height, width), of the images, for a model that takes any, and for an application whose layers do, as
+        one that ends in a global pooling; None: its own.
     pixels: (lowest, highest) value that the file's model takes, in place of `preprocessing`; None: what its own first
         layers say (`deconvnet.inputs.pixel_range`), else [0, 1].
 
@@ -58,15 +59,24 @@ def load(
     if len(network.outputs) != 1:
         raise ValueError(f"model {network.name!r} has {len(network.outputs)} outputs; a model of one is needed")
     shape = list(network.inputs[0].shape[1:])
+    sides = image_size if isinstance(image_size, tuple | list) else (image_size, image_size)
     if None in shape:
         if not image_size or shape[2] is None:
             raise ValueError(f"model {network.name!r} takes images of any size {tuple(shape)}; give image_size")
-        sides = image_size if isinstance(image_size, tuple | list) else (image_size, image_size)
         shape[:2] = [own or side for own, side in zip(shape, sides, strict=False)]
+    elif image_size and str(model) in MODELS:
+        shape[:2] = sides
     ending, nested = _ending(network), any(isinstance(layer, keras.Model) for layer in network.layers)
     if not preprocessing and not pixels and not ending and not nested and list(network.inputs[0].shape[1:]) == shape:
         return network
-    return _rebuilt(network, tuple(shape), preprocessing, pixels, ending)
+    try:
+        return _rebuilt(network, tuple(shape), preprocessing, pixels, ending)
+    except ValueError as error:
+        if shape == list(network.inputs[0].shape[1:]) or str(model) not in MODELS:
+            raise
+        raise ValueError(
+            f"{model} does not take images of {shape[0]} × {shape[1]}: {_line(error)}; leave image_size out"
+        ) from error
 
 
 def class_names(model: str | Path) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Model + Dataset -> history of the training, what the trained model gets right and wrong, and the figures of both."""
 
 from deconvlib.allowed import SCHEDULES
+from deconvlib.training import transfer
 from deconvlib.training.augmentation import augmentation, augmented
 from deconvlib.training.curves import curves, curves_and_mistakes, gradient_flow, gradient_norms, learning_curves, overfitting
 from deconvlib.training.earlier import network_of

@@ -93,7 +93,7 @@ def test_what_keras_downloads_has_flat_labels_and_class_names(monkeypatch):
 def test_resized_shapes_keep_their_masks():
     large = data.shapes(20, 10)
     for fitting, seen in (("squeeze", slice(None)), ("crop", slice(5, 27))):  # 32 · 16 / 24 rows, in the middle
-        small = data.loading._resized(large, (16, 24), fitting)
+        small = data.resized(large, (16, 24), fitting)
         assert small.image_shape == (16, 24, 3) and small.masks_train.shape == (20, 16, 24)
         expected = large.masks_train[:, seen].mean(axis=(1, 2))
         np.testing.assert_allclose(small.masks_train.mean(axis=(1, 2)), expected, atol=0.03)
