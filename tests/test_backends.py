@@ -42,6 +42,12 @@ for rule in ("guided", "gradient"):
     patches = deconvnet.project_units(capped, images, "high", units, rule)
     found += [patches.projections, deconvnet.project(capped, images, "high", channel, rule), patches.cropped(0.8).pixels]
 found += [units.activation, deconvnet.receptive_field.effective(capped, "high", images)]
+tuned = training.transfer.classifier(model, 3)
+few = digits.take_classes(["1", "7", "4"]).take_per_class(9).hold_out(0.2)
+training.transfer.fit_head(tuned, few)
+assert training.transfer.unfreeze(tuned, "conv2") == ["conv2", "head"], training.transfer.unfreeze(tuned, "conv2")
+assert training.evaluate(tuned, few).accuracy > 0.5
+found.append(training.transfer.features(tuned, images))
 if sys.argv[2] == "torch":
     np.savez(sys.argv[1], *found)
     sys.exit("tensorflow" in sys.modules)

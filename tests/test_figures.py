@@ -1,9 +1,12 @@
 """Figures: what lies where in them, how values become colours, and what is refused."""
 
+import io
+
 import nbformat
 import numpy as np
 import pytest
 from nbclient import NotebookClient
+from PIL import Image
 
 from deconvlib import deconvnet, figures
 
@@ -164,3 +167,12 @@ def test_a_notebook_shows_a_figure_once_and_a_panel_by_its_name():
     assert silent == [] and len(figure) == len(panel) == 1
     assert figure[0].data["text/plain"].startswith("<Figure size") and "image/png" in figure[0].data
     assert panel[0].data["text/plain"] == "explore(rank)"
+
+
+def test_few_colours_are_shown_and_all_are_saved():
+    image = np.random.default_rng(0).random((1, 60, 60, 3)).astype(np.float32)
+    full = len(figures.image_sheet(image, columns=1)._repr_png_())
+    fig = figures.in_few_colours(figures.image_sheet(image, columns=1), 16)
+    shown = fig._repr_png_()
+    assert len(shown) < full / 2 and len(Image.open(io.BytesIO(shown)).convert("RGB").getcolors(1000)) <= 16
+    assert len(figures.png(fig, dpi="figure", bbox_inches="tight")) == full

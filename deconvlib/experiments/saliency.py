@@ -183,7 +183,9 @@ def answers_figure(model, images, answers, confidence, class_names, labels=None,
     probability of the given one.
     """
     names = [figures.plain(name) for name in class_names]
-    titles = [f"{names[given]}, {100 * sure:.2g} %" for given, sure in zip(answers, confidence, strict=True)]
+    titles = [
+        f"{names[given]}, {100 * sure:.{3 if sure > 0.995 else 2}g} %" for given, sure in zip(answers, confidence, strict=True)
+    ]
     if labels is not None:
         titles = [f"{title}\nis {names[label]}" for title, label in zip(titles, labels, strict=True)]
     driven = figures.to_display(class_projections(model, images, answers, rules=(rule,))[rule])

@@ -72,13 +72,24 @@ def under(maps: np.ndarray, share: float = 0.2) -> float:
 
 
 def figure(models: dict[str, keras.Model], dataset: Dataset, class_name: str, share: float = 0.2, number: int = 4):
-    """Test images of other classes with the mark, beside `maps` of what speaks for `class_name`; in percent, `under`."""
+    """Test images of other classes with the mark, beside `maps` of what speaks for `class_name`.
+
+    Over a guided map stands how much of it is `under` the mark, over one by hiding how far the probability falls at most.
+    """
     label = dataset.class_names.index(checks.known("class", class_name, dataset.class_names))
     others = np.flatnonzero(dataset.y_test != label)[:number]
     images = stamp(dataset.x_test[others], share)
-    found = maps(models, images, label, share)
-    shown = {f"{name}, {100 * under(each, share):.0f} %": each for name, each in found.items()}
-    return saliency.figure(images, shown, [figures.plain(dataset.class_names[k]) for k in dataset.y_test[others]])
+    fig, axs = figures.grid(len(images), 1 + 2 * len(models), row_height=figures.WIDTH / (1 + 2 * len(models)))
+    for row, image, k in zip(axs, figures.pixels(images), dataset.y_test[others], strict=True):
+        figures.show(row[0], image)
+        figures.row_name(row[0], figures.plain(dataset.class_names[k]))
+    for column, (name, found) in zip(axs.T[1:], maps(models, images, label, share).items(), strict=True):
+        hidden = name.startswith("hiding")
+        said = f"falls by up to {found.max():.2f}" if hidden else f"{100 * under(found, share):.0f} % under the mark"
+        column[0].set_title(f"{name}\n{said}", fontsize=8)
+        for ax, values in zip(column, found, strict=True):
+            ax.imshow(values, cmap="gray_r", vmin=0, vmax=1 if hidden else None)
+    return figures.captioned(fig, "White is zero or below. Black: of a guided map its largest value; by hiding, a fall by 1.")
 
 
 def _side(image_size, share):

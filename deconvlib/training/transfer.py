@@ -18,7 +18,7 @@ from deconvlib.backend import keras
 from deconvlib.data.dataset import Dataset
 from deconvlib.deconvnet import activations, graph
 
-STRENGTHS = (0.1, 1.0, 10.0, 100.0)  # scikit-learn's C, the inverse of the penalty on squared weights
+STRENGTHS = (0.001, 0.01, 0.1, 1.0, 10.0, 100.0)  # scikit-learn's C, the inverse of the penalty on squared weights
 HEAD = "head"
 
 

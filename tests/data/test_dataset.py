@@ -113,3 +113,16 @@ def test_labels_are_told_as_a_model_numbers_them(classes, class_names, names, la
     found = sample.in_classes_of(classes, class_names)
     assert found[0] == names and (found[1] if labels is None else found[1].tolist()) == labels
     assert sample._replace(labels=None, class_names=()).in_classes_of(classes, class_names)[1] is None
+
+
+def test_some_classes_are_numbered_anew(shapes):
+    names = [shapes.class_names[7], shapes.class_names[2]]
+    two = shapes.take_classes(names)
+    assert two.class_names == tuple(names) and two.class_counts().tolist() == [200, 200]
+    np.testing.assert_array_equal(two.x_train[two.y_train == 0], shapes.x_train[shapes.y_train == 7])
+    np.testing.assert_array_equal(two.masks_test[two.y_test == 1], shapes.masks_test[shapes.y_test == 2])
+    with pytest.raises(ValueError, match="class 'dog' is not known"):
+        shapes.take_classes(["dog", names[0]])
+    for few in (names[:1], [names[0], names[0]]):
+        with pytest.raises(ValueError, match="two or more different classes"):
+            shapes.take_classes(few)

@@ -448,3 +448,14 @@ def test_refuses_a_label_that_no_number_of_classes_explains(tmp_path):
     for read in (data.load, lambda path: data.sample(path, (4, 4, 1), 3)):
         with pytest.raises(ValueError, match="own: a label is 1000000000; number the classes from 0, below 100,000"):
             read(tmp_path / "own.npz")
+
+
+def test_a_grey_data_set_in_colour_is_the_same_three_times():
+    digits = data.load("digits").take(4, 4)
+    coloured = data.resized(digits, 8, channels=3)
+    assert coloured.image_shape == (8, 8, 3)
+    for channel in range(3):
+        np.testing.assert_array_equal(coloured.x_train[..., channel], digits.x_train[..., 0])
+    assert data.resized(digits, (16, 12)).image_shape == (16, 12, 1)
+    with pytest.raises(ValueError, match="image_size"):
+        data.resized(digits, 0)

@@ -355,3 +355,14 @@ def test_a_layer_that_cannot_follow_swapped_colours_is_named(tmp_path):
     keras.Sequential([keras.Input((8, 8, 3)), *layers]).save(tmp_path / "own.keras")
     with pytest.raises(ValueError, match="'ResNet50' swaps red and blue; layer 'depthwise' cannot follow"):
         networks.load(tmp_path / "own.keras", preprocessing="ResNet50")
+
+
+def test_an_application_of_another_size_has_its_weights_there(monkeypatch):
+    wide = networks.load("EfficientNetLite0", image_size=(64, 96))
+    assert wide.input_shape == (None, 64, 96, 3) and wide.output_shape == (None, 1000)
+    own = networks.load("EfficientNetLite0")
+    assert own.input_shape == (None, 224, 224, 3) and [w.shape for w in own.weights] == [w.shape for w in wide.weights]
+    flat = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(2, activation="softmax")])
+    monkeypatch.setattr(networks.loading, "_application", lambda name, weights: (flat, None))
+    with pytest.raises(ValueError, match=r"VGG16 does not take images of 16 × 16: .*leave image_size out"):
+        networks.load("VGG16", image_size=16)
