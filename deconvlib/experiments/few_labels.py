@@ -54,6 +54,8 @@ def from_scratch(dataset: Dataset, shown: int = 20_000, seed: int = 0) -> keras.
 
 def figure(table: pd.DataFrame, chance: float):
     """Test accuracy by the number of labels, a line a way, with the interval over the test images; grey: guessing."""
+    if not len(table):
+        return figures.message("no number of labels was asked for")
     fig, ax = figures.one(2.8)
     for way, rows in table.groupby("way", sort=False):
         away = rows["accuracy"] - rows["low"], rows["high"] - rows["accuracy"]

@@ -300,6 +300,11 @@ def segment(panel):
     segment.keep("10_segment")
 
 
+def be_surer_of_photographs(panel):
+    confusion = panel("13_your_photos")
+    assert confusion.changes(lambda: confusion.set("surer than, %", 60))
+
+
 def audit(panel):
     audit = panel("14_your_model")
     audit.shows(channel=1)
@@ -320,5 +325,6 @@ ALL = (
     segment,
     compare_operators,
     measure_gradients,
+    be_surer_of_photographs,
     audit,
 )

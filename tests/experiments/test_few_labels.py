@@ -32,6 +32,13 @@ def test_a_row_for_each_count_and_way(model, digits):
     assert [text.get_text() for text in ax.get_legend().get_texts()] == [few_labels.PRETRAINED, few_labels.SCRATCH]
 
 
+def test_without_a_count_there_is_nothing_to_show(model, digits):
+    assert (
+        "no number of labels"
+        in few_labels.figure(few_labels.measure(model, digits, digits, []), 0.5).axes[0].texts[0].get_text()
+    )
+
+
 def test_other_images_are_refused(model, digits):
     with pytest.raises(ValueError, match="the same images, of two sizes"):
         few_labels.measure(model, digits, digits.take(50), [2])
