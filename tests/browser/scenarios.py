@@ -302,7 +302,7 @@ def segment(panel):
 
 def be_surer_of_photographs(panel):
     confusion = panel("13_your_photos")
-    assert confusion.changes(lambda: confusion.set("surer than, %", 60))
+    assert confusion.changes(lambda: confusion.set("surer than, %", 95))
 
 
 def audit(panel):
