@@ -66,7 +66,8 @@ OTHERS = {
     },
     "13_your_photos": {
         **{"dataset_name": "digits", "classes": ["3", "7", "8"], "labels_per_class": 12, "test_images": 30, "image_size": 64},
-        **{"held_out": 0.25, "tuned_from": "b14_expand_conv", "epochs": 2, "learning_rate": 1e-3, "few_labels": [3]},
+        **{"fitting": "squeeze", "held_out": 0.25, "tuned_from": "b14_expand_conv", "epochs": 2, "learning_rate": 1e-3},
+        **{"few_labels": [3]},
         **{"scratch_size": 24, "images_shown": 300, "marked_class": "7", "mark": 0.3, "channels": 2, "top": 3, "seed": 1},
     },
     "14_your_model": {

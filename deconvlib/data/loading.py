@@ -260,9 +260,7 @@ def _pixel_classes(path, painted):
     return numbers.reshape(painted.shape[:3]).astype(np.uint8), names
 
 
-def resized(
-    dataset: Dataset, image_size: int | tuple[int, int], fitting: str = "crop", channels: int | None = None
-) -> Dataset:
+def resized(dataset: Dataset, image_size: int | tuple[int, int], fitting: str = "crop", channels: int | None = None) -> Dataset:
     """The data set with images and masks of another size, as `load` brings them to it; channels: 3 makes RGB of grey."""
     size, scaled = _size(image_size), {part: getattr(dataset, part) for part in ("x_train", "x_test")}
     if size != dataset.image_shape[:2]:
