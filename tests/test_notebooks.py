@@ -158,6 +158,7 @@ OWN = {  # small, so that a minute is enough for all of them
         "batch_size": "4",
     },
     **{"dense_units": "8", "layers": "['relu2']", "square": "16", "stride": "16", "image_size": "32"},
+    **{"few_labels": "[2]", "scratch_size": "24", "images_shown": "20", "held_out": "0.5"},
 }
 
 
@@ -167,7 +168,7 @@ def test_a_folder_of_photographs_as_people_have_them(tmp_path, monkeypatch, capf
     photographs.write(tmp_path / "photos")
     given = SMALL | OWN | {"dataset_name": str(tmp_path / "photos"), "images": str(tmp_path / "photos")}
     options = ["--out", str(tmp_path / "out"), *(word for name, value in given.items() for word in ("-p", name, value))]
-    notebooks = ["01", "03", "04", "14"]  # those for photographs of one's own
+    notebooks = ["01", "03", "04", "13", "14"]  # those for photographs of one's own
     assert main(["run", "01", *options[:2], "-p", "dataset_name", given["dataset_name"], "-p", "image_size", "32"]) == 1
     assert f"{photographs.CORRUPT} is not a readable image" in capfd.readouterr().out
     (tmp_path / "photos" / photographs.CORRUPT).unlink()

@@ -1,5 +1,6 @@
 """Images and labels: what the loaders return."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -137,6 +138,10 @@ class Dataset(_Images):
         allowed.check(seed=seed)
         if not 0 < share < 1:
             raise ValueError(f"share must lie between 0 and 1, not {share}")
+        present, count = len(np.unique(self.y_train)), math.ceil(share * len(self.y_train))
+        if count < present:
+            said = f"{share:g} of {len(self.y_train)} training images are {count}, fewer than the {present} classes"
+            raise ValueError(f"{self.name}: {said}: a share of {present / len(self.y_train):.2g} or more can be held out")
         numbers = np.arange(len(self.y_train))
         kept, held = train_test_split(numbers, test_size=share, stratify=self.y_train, random_state=seed)
         test = self._only("train", held)

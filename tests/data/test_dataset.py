@@ -63,6 +63,8 @@ def test_held_out_images_are_a_share_of_every_class(shapes):
     np.testing.assert_array_equal(parts.masks_test[-1], shapes.masks_train[index])
     with pytest.raises(ValueError, match="share must lie between 0 and 1"):
         shapes.hold_out(1.5)
+    with pytest.raises(ValueError, match=r"0.2 of 20 training images are 4, fewer than the 9 classes: a share of 0.45 or more"):
+        shapes.take(train=20, seed=1).hold_out(0.2)
 
 
 @pytest.mark.parametrize("subset", [lambda d: d.long_tail(10), lambda d: d.take_per_class(3), lambda d: d.take(test=9)])
