@@ -38,9 +38,7 @@ def photograph(name: str | Path, image_size: tuple[int, int] | None = None) -> n
         image = Image.fromarray(decoding.stack([(files.Folder(path), [path.name])], None)[0][0].squeeze())
     else:
         raise ValueError(f"there is no file {path}, and photograph {checks.not_known(str(name), tuple(PHOTOGRAPHS))}")
-    if image_size:
-        image = ImageOps.fit(image, image_size[::-1], Image.Resampling.LANCZOS)
-    return np.array(image.convert("RGB"))
+    return np.array(decoding.fitted(image, image_size, "crop").convert("RGB"))
 
 
 def tiles(train: int = 900, test: int = 300, image_size: tuple[int, int] = (SIDE, SIDE), seed: int = 0) -> Dataset:
