@@ -149,7 +149,7 @@ def strongest(
     for batch in progress.steps(images, "strongest units"):
         numbers = range(count, count + len(batch))
         if not best:
-            shapes = _shapes(model, names, batch.shape[1:3])
+            shapes = answers(model, names, batch.shape[1:3])
             find = reader(model, names, peaks, batch.shape[1:], ceilings=False)
             best = {layer: np.full((3, k, shape[-1]), -np.inf) for layer, shape in shapes.items()}
         found = find(inputs.as_input(model, batch, numbers))
@@ -181,7 +181,11 @@ def _check_enough(count, k):
         raise ValueError(f"{k} strongest of {count} images: ask for at most {count}")
 
 
-def _shapes(model, layers, image_size):
+def answers(model: keras.Model, layers: list[str], image_size: tuple[int, int]) -> dict[str, tuple[int, ...]]:
+    """{layer: shape of what it answers to one image of (height, width)}: of feature maps (h, w, c), or of a vector (c,).
+
+    Raises ValueError for an unknown layer, and for one of another shape.
+    """
     for layer in layers:
         graph.find(model, layer)
     shapes = graph.shapes(model, image_size)

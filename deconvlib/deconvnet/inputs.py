@@ -34,7 +34,8 @@ def check_images(model: keras.Model, images: np.ndarray):
     fits = images.ndim == 4 and all(want in (None, got) for want, got in zip(shape, images.shape[1:], strict=True))
     if not fits or not len(images):
         wanted = ", ".join("any" if size is None else str(size) for size in shape)
-        raise ValueError(f"images of shape {images.shape} do not fit this model; it takes (n, {wanted}), n at least 1")
+        one = "; of one image give image[None]" if images.ndim == 3 else ""
+        raise ValueError(f"images of shape {images.shape} do not fit this model; it takes (n, {wanted}), n at least 1{one}")
     if images.dtype != np.uint8 and not np.issubdtype(images.dtype, np.floating):
         raise ValueError(f"images are {images.dtype}; give pixels as uint8, or floats as the model takes them")
 

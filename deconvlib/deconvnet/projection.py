@@ -244,7 +244,7 @@ class _Engine:
             return self._signal(back, keras.ops.reshape(units, keras.ops.shape(maps)), maps)
 
         shapes = (self.pixels, (self.rows * self.columns,), (self.channels,))
-        return backend.compiled(pull, self.model, *shapes), _batch_size(self.elements)
+        return backend.compiled(pull, self.model, *shapes), batch_size(self.elements)
 
     @functools.cached_property
     def windowed(self):
@@ -260,7 +260,7 @@ class _Engine:
             return self._signal(back, channels[:, None, None], values)
 
         pixels = (*(part.size for part in self.plan.pixels), self.pixels[2])
-        return backend.compiled(pull, self.model, pixels, (2,), (self.channels,)), _batch_size(self.plan.elements)
+        return backend.compiled(pull, self.model, pixels, (2,), (self.channels,)), batch_size(self.plan.elements)
 
     def shared(self, together):
         """program(image, places, channels) projects `together` units of one image, (1, height, width, channels).
@@ -297,7 +297,7 @@ class _Engine:
         each, counts = self.plan.elements, np.unique(numbers, return_counts=True)[1]
         # as many elements as are computed: the maps of a batch once, and its units' signals, those that fill it up among them
         costs, size = {0: 2 * each * len(numbers)}, 1
-        while size <= min(_batch_size(each / 4), 2 * counts.max()):  # on the way back, few signals are held at a time
+        while size <= min(batch_size(each / 4), 2 * counts.max()):  # on the way back, few signals are held at a time
             costs[size] = np.ceil(counts / size).sum() * (self.elements + size * each)
             size *= 2  # few sizes, as each is compiled
         return min(costs, key=costs.get)
@@ -313,7 +313,8 @@ class _Engine:
         return keras.ops.cast(back(start), "float32"), keras.ops.cast(most, "float32")
 
 
-def _batch_size(elements):
+def batch_size(elements: float) -> int:
+    """How many images to project at once, each with so many elements in all its maps: they fit in MEMORY, 256 at most."""
     # activations on the way up and signals on the way down, of 4 bytes
     return max(1, min(256, int(MEMORY // (2 * 4 * elements))))
 

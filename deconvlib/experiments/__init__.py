@@ -10,6 +10,8 @@ from deconvlib.experiments import (
     deletion,
     evolution,
     few_labels,
+    grad_cam,
+    gradients,
     invariance,
     localization,
     meanings,
@@ -22,6 +24,7 @@ from deconvlib.experiments import (
     saliency,
     segmentation,
     statistics,
+    targets,
     vanishing,
     watermark,
 )

@@ -8,11 +8,11 @@ from matplotlib.lines import Line2D
 from scipy import stats
 from skimage.metrics import structural_similarity
 
-from deconvlib import checks, figures
+from deconvlib import figures
 from deconvlib.backend import keras
-from deconvlib.deconvnet import activations, choosing, graph, inputs, projection
+from deconvlib.deconvnet import choosing, graph, inputs, projection
 from deconvlib.deconvnet.rules import RULES
-from deconvlib.experiments import saliency, statistics
+from deconvlib.experiments import saliency, statistics, targets
 
 
 def initial_weights(layer: keras.layers.Layer, seed: int) -> list[np.ndarray]:
@@ -80,7 +80,7 @@ def cascade(
         raise ValueError(f"depths must be 2 or more, not {depths}: nothing randomized, and everything")
     probe, names = _probe(model, layer)
     last = graph.steps(probe)[-1].name
-    units = _strongest(probe, last, images, layer, channel)
+    units = targets.of_channels(probe, images, last, channel).units
     project = functools.partial(projection.project_units, probe, images, last, units, signal=1.0)
     trained = {rule: project(rule) for rule in rules}
     patches = trained[rules[0]]
@@ -160,20 +160,6 @@ def _probe(model, layer):
     names = {copies[step.operation].name: step.name for step in reversed(graph.steps(model)) if step.operation in copies}
     names |= {copy.name: layer for copy in last.values()}
     return probe, names
-
-
-def _strongest(probe, last, images, layer, channel):
-    """Units of shape (n,): each image's strongest of its channel, before the rectifier."""
-    channels = probe.output_shape[-1]
-    wanted = np.asarray(channel)
-    if wanted.shape not in ((), (len(images),)) or not np.issubdtype(wanted.dtype, np.integer):
-        raise ValueError(f"channel must be a whole number, or one for each of the {len(images)} images, not {channel!r}")
-    checks.within("channel", wanted, channels, f"in layer {layer!r}")
-    wanted, numbers = np.broadcast_to(wanted, len(images)), np.arange(len(images))
-    strongest, places = activations.over(probe, [last], activations.peaks, images, "strongest units")
-    shape = graph.shapes(probe, images.shape[1:3])[last]
-    row, column = np.unravel_index(places[numbers, wanted], shape[:2] if len(shape) == 3 else (1, 1))
-    return activations.Units(numbers, row, column, wanted, strongest[numbers, wanted])
 
 
 def _randomizable(probe, names):

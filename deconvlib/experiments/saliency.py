@@ -6,13 +6,12 @@ what drives a unit, not why a class. Maps are (n, height, width), by any method;
 
 import numpy as np
 from skimage.filters import sobel
-from skimage.transform import resize
 
-from deconvlib import backend, checks, figures
+from deconvlib import checks, figures
 from deconvlib.backend import keras
-from deconvlib.deconvnet import activations, graph, inputs, projection, rules
-from deconvlib.deconvnet.activations import Units
+from deconvlib.deconvnet import inputs, projection
 from deconvlib.deconvnet.rules import RULES
+from deconvlib.experiments import grad_cam, gradients, targets
 
 
 def measure(projections: np.ndarray) -> np.ndarray:
@@ -46,84 +45,14 @@ def class_projections(
 ) -> dict[str, np.ndarray]:
     """{rule: float32 of the shape of `images`}: each image's class score, projected back to the pixels.
 
-    classes: integers (n,), one for each image. The projection starts before the softmax, and with 1, not with the score as
+    classes: as for `targets.of_classes`. The projection starts before the softmax, and with 1, not with the score as
     in `deconvnet.project`: a score may be negative, and a rectified negative signal shows another map.
     Raises ValueError for a class that the model does not have, and as `deconvnet.project`.
     """
     images = inputs.as_input(model, images)
-    layer, classes = graph.steps(model)[-1].name, checks.labels(model, classes, len(images))
-    nothing = np.zeros(len(images), int)
-    units = Units(np.arange(len(images)), nothing, nothing, classes, nothing)
+    layer, units = targets.of_classes(model, images, classes)
     found = {rule: projection.project_units(model, images, layer, units, rule, signal=1.0) for rule in known_rules(rules)}
     return {rule: patches.projections for rule, patches in found.items()}
-
-
-def integrated_gradients(model: keras.Model, images: np.ndarray, classes: np.ndarray, steps: int = 16) -> np.ndarray:
-    """Each pixel times the mean gradient of the class score on the way from black to the image, float32 (n, h, w, channels).
-
-    Summed over an image it is the score less that of black, up to the `steps` of the integral. Sundararajan et al. 2017.
-    images, classes: as for `class_projections`.
-    """
-    images = inputs.as_input(model, images)
-    black = np.full_like(images, (inputs.pixel_range(model) or (0, 1))[0])
-    total = np.zeros_like(images)
-    for step in np.arange(0.5, steps) / steps:  # the middle of each part of the way
-        on_the_way = (black + step * (images - black)).astype(np.float32)
-        total += class_projections(model, on_the_way, classes, ("gradient",))["gradient"]
-    return (images - black) * total / np.float32(steps)
-
-
-def smoothgrad(
-    model: keras.Model, images: np.ndarray, classes: np.ndarray, samples: int = 16, noise: float = 0.15, seed: int = 0
-) -> np.ndarray:
-    """The mean gradient of the class score over images with noise, float32 (n, h, w, channels). Smilkov et al. 2017.
-
-    noise: s.d. of the Gaussian, as a share of the range of pixels, within which it is kept. images, classes: as for
-    `class_projections`.
-    """
-    images, rng = inputs.as_input(model, images), np.random.default_rng(seed)
-    low, high = inputs.pixel_range(model) or (0, 1)
-    total = np.zeros_like(images)
-    for _ in range(samples):
-        noisy = images + (high - low) * noise * rng.standard_normal(images.shape, np.float32)
-        noisy = noisy.clip(low, high).astype(np.float32)
-        total += class_projections(model, noisy, classes, ("gradient",))["gradient"]
-    return total / np.float32(samples)
-
-
-def grad_cam(model: keras.Model, images: np.ndarray, classes: np.ndarray, layer: str) -> np.ndarray:
-    """Where the maps of `layer` raise the class score, (n, height, width) of the images, from 0. Selvaraju et al. 2017.
-
-    The maps are summed, each times the mean gradient of the score with respect to it, rectified, and enlarged to the size of
-    the images. layer: with feature maps, usually the last. images, classes: as for `class_projections`.
-    """
-    images = inputs.as_input(model, images)
-    last, classes = graph.steps(model)[-1].name, checks.labels(model, classes, len(images))
-    graph.find(model, layer)
-    call = rules.caller(last, "gradient", rules.treatment(model, last, "gradient", ()))
-
-    def forward(step, *arguments, **keywords):
-        return call(step, step.operation, *arguments, **keywords)
-
-    def weighted(pixels, chosen):
-        maps = graph.run(model, [pixels], forward, until=layer)
-
-        def score(maps):
-            def onward(step, *arguments, **keywords):
-                return maps if step.name == layer else forward(step, *arguments, **keywords)
-
-            return graph.run(model, [pixels], onward, until=last)
-
-        scores, back = backend.vjp(score, maps)
-        slope = keras.ops.mean(back(keras.ops.cast(chosen, scores.dtype)), axis=(1, 2), keepdims=True)
-        return keras.ops.relu(keras.ops.sum(maps * slope, axis=3))
-
-    program = backend.compiled(weighted, model, images.shape[1:], (model.output_shape[-1],))
-    chosen = np.eye(model.output_shape[-1], dtype=np.float32)[classes]
-    size = activations.batch_size(model, images.shape[1:])
-    starts = range(0, len(images), size)
-    found = np.concatenate([program(images[start : start + size], chosen[start : start + size])[0] for start in starts])
-    return np.stack([resize(one, images.shape[1:3], order=1) for one in found])
 
 
 def competing(model: keras.Model, images: np.ndarray, classes: np.ndarray, layer: str, seed: int = 0) -> dict[str, np.ndarray]:
@@ -131,11 +60,11 @@ def competing(model: keras.Model, images: np.ndarray, classes: np.ndarray, layer
 
     images, classes: as for `class_projections`.
     """
-    signed = class_projections(model, images, classes)
-    signed["SmoothGrad"] = smoothgrad(model, images, classes, seed=seed)
-    signed["integrated gradients"] = integrated_gradients(model, images, classes)
+    signed, target = class_projections(model, images, classes), targets.of_classes(model, images, classes)
+    signed["SmoothGrad"] = gradients.smoothgrad(model, images, target, seed=seed)
+    signed["integrated gradients"] = gradients.integrated_gradients(model, images, target).maps
     found = {name: measure(projections) for name, projections in signed.items()}
-    return found | {"Grad-CAM": grad_cam(model, images, classes, layer)}
+    return found | {"Grad-CAM": grad_cam.grad_cam(model, images, target, layer)}
 
 
 def figure(images: np.ndarray, maps: dict[str, np.ndarray], titles: list[str]):

@@ -67,39 +67,6 @@ def test_answers_stand_over_their_projections(network):
     assert titles[:2] == ["a, 91 %\nis a", "b\\$, 91 %\nis d"] and titles[5:7] == ["for a", "for b\\$"]
 
 
-def score(network, images, classes):
-    logits = keras.Model(network.input, network.get_layer("logits").output).predict(images, verbose=0)
-    return logits[np.arange(len(images)), classes]
-
-
-def test_integrated_gradients_add_up_to_the_score_less_that_of_black(network):
-    images, classes = IMAGES / np.float32(255), np.arange(5) % 4
-    found = saliency.integrated_gradients(network, images, classes, steps=200)
-    expected = score(network, images, classes) - score(network, 0 * images, classes)
-    error = abs(found.sum(axis=(1, 2, 3)) - expected).max() / abs(expected).max()
-    assert error < 0.02, error
-
-
-def test_smoothgrad_without_noise_is_the_gradient(network):
-    classes = np.arange(5) % 4
-    expected = saliency.class_projections(network, IMAGES, classes, ("gradient",))["gradient"]
-    found = saliency.smoothgrad(network, IMAGES, classes, samples=2, noise=0)
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6 * abs(expected).max())
-    assert not np.allclose(saliency.smoothgrad(network, IMAGES, classes, samples=2), expected)
-
-
-def test_grad_cam_weighs_maps_by_their_mean_gradient():
-    """Two maps, their means, and a class that rises with the first and falls with the second."""
-    images = keras.Input((4, 4, 2))
-    x = keras.layers.Conv2D(2, 1, activation="relu", name="maps")(images)
-    x = keras.layers.Dense(2, name="logits")(keras.layers.GlobalAveragePooling2D()(x))
-    model = keras.Model(images, keras.layers.Softmax()(x))
-    model.set_weights([np.eye(2)[None, None], np.zeros(2), np.array([[3.0, 0], [-2, 0]]), np.zeros(2)])
-    given = RNG.random((3, 4, 4, 2)).astype(np.float32)
-    expected = np.maximum(3 * given[..., 0] - 2 * given[..., 1], 0) / 16
-    np.testing.assert_allclose(saliency.grad_cam(model, given, np.zeros(3, int), "maps"), expected, rtol=1e-5, atol=1e-7)
-
-
 def test_competing_maps_stand_beside_the_images(network, drawn):
     maps = saliency.competing(network, IMAGES[:2], np.zeros(2, int), "relu2")
     assert list(maps) == ["deconvnet", "guided", "gradient", "SmoothGrad", "integrated gradients", "Grad-CAM"]
