@@ -37,6 +37,13 @@ def residual() -> keras.Model:
     return _trained(keras.Model(images, layers.ReLU(name="block2_out")(x)))
 
 
+def with_classes(model: keras.Model, last: str) -> keras.Model:
+    """The model up to its layer `last`, then ten classes of the means of the maps."""
+    pooled = keras.layers.GlobalAveragePooling2D(name="mean")(model.get_layer(last).output)
+    scores = keras.layers.Dense(10, name="logits")(pooled)
+    return keras.Model(model.inputs, keras.layers.Softmax(name="softmax")(scores))
+
+
 def noise(count: int, size: int) -> np.ndarray:
     return np.random.default_rng(0).random((count, size, size, 3), np.float32)
 

@@ -34,6 +34,20 @@ class Residual(nn.Module):
         return self.block2_out(self.block2_2_norm(self.block2_2_conv(y)) + self.block2_0_norm(self.block2_0_conv(x)))
 
 
+class WithClasses(nn.Module):
+    """The scores, before the softmax, of a model made by `nets.with_classes`; features: what is below its means."""
+
+    def __init__(self, model, features):
+        super().__init__()
+        kernel, bias = (torch.from_numpy(weight) for weight in model.get_layer("logits").get_weights())
+        self.features, self.logits = features, nn.Linear(*kernel.shape)
+        self.logits.weight.data, self.logits.bias.data = kernel.T.contiguous(), bias
+        self.eval()
+
+    def forward(self, x):
+        return self.logits(self.features(x).mean(dim=(2, 3)))
+
+
 def _module(layer):
     weights = [torch.from_numpy(np.array(weight)) for weight in layer.get_weights()]
     match type(layer).__name__:
