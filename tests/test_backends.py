@@ -42,6 +42,13 @@ for rule in ("guided", "gradient"):
     patches = deconvnet.project_units(capped, images, "high", units, rule)
     found += [patches.projections, deconvnet.project(capped, images, "high", channel, rule), patches.cropped(0.8).pixels]
 found += [units.activation, deconvnet.receptive_field.effective(capped, "high", images)]
+maps = experiments.grad_cam.grad_cam, experiments.grad_cam.guided
+hidden = experiments.targets.of_channels(model, images, "relu2", channel)
+for target in (experiments.targets.of_classes(model, images, np.array([digits.y_test[:8], range(8)])), hidden):
+    found += [experiments.gradients.gradient_times_input(model, images, target)]
+    found += experiments.gradients.integrated_gradients(model, images, target, steps=4)[:2]
+    found += [experiments.gradients.smoothgrad(model, images, target, rule, 2) for rule in deconvnet.RULES]
+    found += [kind(model, images, target, "relu1") for kind in maps]
 tuned = training.transfer.classifier(model, 3)
 few = digits.take_classes(["1", "7", "4"]).take_per_class(9).hold_out(0.2)
 training.transfer.fit_head(tuned, few)
