@@ -13,6 +13,9 @@ from deconvlib.deconvnet import inputs, projection
 from deconvlib.deconvnet.rules import RULES
 from deconvlib.experiments import grad_cam, gradients, targets
 
+SMOOTH = ("gradient", "gradient × input", "SmoothGrad", "integrated gradients", "Grad-CAM")  # which need no rectifier
+METHODS = (*RULES, *SMOOTH[1:], "guided Grad-CAM")
+
 
 def measure(projections: np.ndarray) -> np.ndarray:
     """How much a projection says at each pixel: the sum of the absolute values of its channels, (..., height, width).
@@ -55,16 +58,32 @@ def class_projections(
     return {rule: patches.projections for rule, patches in found.items()}
 
 
-def competing(model: keras.Model, images: np.ndarray, classes: np.ndarray, layer: str, seed: int = 0) -> dict[str, np.ndarray]:
-    """{method: map}: the three rules, SmoothGrad, integrated gradients, and Grad-CAM of `layer`.
+def competing(
+    model: keras.Model,
+    images: np.ndarray,
+    classes: np.ndarray,
+    layer: str,
+    seed: int = 0,
+    methods: tuple[str, ...] = (*RULES, "SmoothGrad", "integrated gradients", "Grad-CAM"),
+) -> dict[str, np.ndarray]:
+    """{method: maps of the class scores, float32 of the shape of `classes` + (height, width)}.
 
-    images, classes: as for `class_projections`.
+    methods: of METHODS. SMOOTH are those that a network without rectifiers has too. layer: of Grad-CAM and guided Grad-CAM.
+    images, classes: as for `class_projections`. Raises ValueError for an unknown method, and as the methods.
     """
-    signed, target = class_projections(model, images, classes), targets.of_classes(model, images, classes)
-    signed["SmoothGrad"] = gradients.smoothgrad(model, images, target, seed=seed)
-    signed["integrated gradients"] = gradients.integrated_gradients(model, images, target).maps
-    found = {name: measure(projections) for name, projections in signed.items()}
-    return found | {"Grad-CAM": grad_cam.grad_cam(model, images, target, layer)}
+    methods = [checks.known("method", method, METHODS) for method in checks.names("methods", methods)]
+    target = targets.of_classes(model, images, classes)
+    signed = {
+        **{rule: lambda rule=rule: class_projections(model, images, classes, (rule,))[rule] for rule in RULES},
+        "gradient × input": lambda: gradients.gradient_times_input(model, images, target),
+        "SmoothGrad": lambda: gradients.smoothgrad(model, images, target, seed=seed),
+        "integrated gradients": lambda: gradients.integrated_gradients(model, images, target).maps,
+        "guided Grad-CAM": lambda: grad_cam.guided(model, images, target, layer),
+    }
+    return {
+        method: measure(signed[method]()) if method in signed else grad_cam.grad_cam(model, images, target, layer)
+        for method in methods
+    }
 
 
 def figure(images: np.ndarray, maps: dict[str, np.ndarray], titles: list[str]):

@@ -55,8 +55,10 @@ def of_channels(model: keras.Model, images: np.ndarray, layer: str, channel: int
 def checked(model: keras.Model, images: np.ndarray, target: Target) -> tuple[Units, tuple[int, ...]]:
     """(the target's units, of shape (m,); the shape of what its layer answers to one image).
 
-    Raises ValueError for an unknown layer, no units, and a unit outside the images or the layer.
+    Raises ValueError for what is no Target, an unknown layer, no units, and a unit outside the images or the layer.
     """
+    if not isinstance(target, Target):
+        raise ValueError(f"target must be made by targets.of_classes or targets.of_channels; it is a {type(target).__name__}")
     layer, units = target.layer, target.units.ravel()
     shape = activations.answers(model, [layer], images.shape[1:3])[layer]
     if not len(units.image):

@@ -120,6 +120,7 @@ def test_units_of_any_shape_in_any_batch_give_the_same(network, monkeypatch):
         (lambda m, t: gradients.projected(m, IMAGES[:4], t), "image 4 is not given; its images are 0 to 3"),
         (lambda m, t: gradients.projected(m, IMAGES[0], t), "of one image give image\\[None\\]"),
         (lambda m, t: gradients.projected(m, IMAGES, t._replace(layer="relu9")), "'relu9' is not in this model"),
+        (lambda m, t: gradients.projected(m, IMAGES, CLASSES), "must be made by targets.of_classes or .*; it is a ndarray"),
         (lambda m, t: gradients.projected(m, IMAGES, t._replace(units=t.units[:0])), "no units"),
         (lambda m, t: gradients.projected(smooth("gelu"), IMAGES, t._replace(layer="logits"), "guided"), "not defined"),
     ],

@@ -51,6 +51,7 @@ def test_the_score_of_a_class_is_projected_also_where_it_is_negative():
         (lambda m: saliency.class_projections(m, IMAGES, np.full(5, 4)), "label 4 of image 0 is not a class of this model"),
         (lambda m: saliency.class_projections(m, IMAGES, np.zeros(4, int)), "labels must be 5 integers"),
         (lambda m: saliency.class_projections(m, IMAGES, np.zeros(5, int), "guided"), "rules must be several names"),
+        (lambda m: saliency.competing(m, IMAGES, np.zeros(5, int), "relu2", methods=("Grad-Cam",)), "did you mean 'Grad-CAM'"),
         (lambda m: saliency.measure(np.full((1, 2, 2, 3), np.inf)), "NaN or infinity"),
     ],
 )
@@ -73,3 +74,25 @@ def test_competing_maps_stand_beside_the_images(network, drawn):
     assert all(values.shape == (2, 16, 16) for values in maps.values())
     fig = drawn(saliency.figure(IMAGES[:2], maps, ["cat", "dog"]))
     assert len(fig.axes) == 2 * 7 and fig.axes[1].get_title() == "deconvnet"
+
+
+def test_each_method_may_be_chosen_for_several_classes_of_an_image(network):
+    classes = np.array([[0, 1], [2, 3]])
+    maps = saliency.competing(network, IMAGES[:2], classes, "relu2", methods=saliency.METHODS)
+    assert tuple(maps) == saliency.METHODS and len(maps) == 8
+    assert all(values.shape == (2, 2, 16, 16) and values.min() >= 0 for values in maps.values())
+    alone = saliency.competing(network, IMAGES[:2], classes[1], "relu2", methods=saliency.METHODS)
+    for method, values in maps.items():
+        np.testing.assert_allclose(values[1], alone[method], atol=1e-5 * values.max())
+
+
+def test_networks_without_a_rectifier_have_the_smooth_methods(small):
+    model = keras.models.clone_model(small)
+    for name in ("conv1", "conv2"):
+        model.get_layer(name).activation = keras.activations.gelu
+    images, classes = IMAGES[:, :12, :12], np.zeros(5, int)
+    maps = saliency.competing(model, images, classes, "conv2", methods=saliency.SMOOTH)
+    assert all(np.isfinite(values).all() and values.any() for values in maps.values())
+    for method in set(saliency.METHODS) - set(saliency.SMOOTH):
+        with pytest.raises(ValueError, match="not defined"):
+            saliency.competing(model, images, classes, "conv2", methods=(method,))
