@@ -164,6 +164,14 @@ def uncapped(step: graph.Step, *arguments, **keywords):
     return _activation(step.operation)(x), rectifier.rectify(x)
 
 
+def before(step: graph.Step, *arguments, **keywords):
+    """What the step's rectifier, softmax or sigmoid is given; what the step gives, where it has none of them."""
+    name, rectifier = nonlinearity(step)
+    if rectifier is None and name not in OUTPUTS:
+        return graph.at_inference(step.operation, *arguments, **keywords)
+    return _bare(step.operation)(*arguments, **keywords)
+
+
 def caller(layer: str, rule: str, treated: dict[str, Rectifier | None], switches: bool = True, known=lambda step: None):
     """call(step, operation, *arguments, **keywords), whose result carries the rule for the way back from `layer`.
 

@@ -24,6 +24,7 @@ from deconvlib.experiments import (
     saliency,
     segmentation,
     statistics,
+    synthesis,
     targets,
     vanishing,
     watermark,
