@@ -89,19 +89,22 @@ def _ascend(model, layer, channels, where, start, drawn, mixing, rate):
     amplitudes = keras.Variable(start[None].repeat(len(channels), axis=0), dtype="float32", name="amplitudes")
     adam, answers = keras.optimizers.Adam(rate), []
 
+    def seen():
+        return _pixels(keras.ops.convert_to_numpy(amplitudes), spectrum, mixing)
+
     def answer(images):
         slopes, answered = program((low + (high - low) * images).astype(np.float32), places, one_hot)
         answers.append(answered)
         return slopes
 
     for numbers in progress.steps(drawn, f"images for {layer}", unit="step"):
-        images = _pixels(keras.ops.convert_to_numpy(amplitudes), spectrum, mixing)
+        images = seen()
         move = _moved(start.shape[:2], numbers) if numbers.any() else None
         slopes = answer(images) if move is None else _apply(move.T, answer(_apply(move, images)))
         slopes = (slopes * images * (1 - images)) @ mixing  # of the sigmoid, and of the mixing
         slopes = scipy.fft.dctn(slopes, axes=(1, 2), norm="ortho") * spectrum
         adam.apply([keras.ops.convert_to_tensor(-slopes, "float32")], [amplitudes])
-    images = _pixels(keras.ops.convert_to_numpy(amplitudes), spectrum, mixing).astype(np.float32)
+    images = seen()
     answer(images)
     return images, np.stack(answers)
 
@@ -117,7 +120,7 @@ def colours(images: np.ndarray) -> np.ndarray:
 
 
 def figure(made: Synthesized, patches: Patches, titles=None, percentile: float = figures.PERCENTILE):
-    """For each channel the image that it wants, beside what excited it most and the projections of that, a row a channel.
+    """For each channel the image that it wants, beside what excited it most, and the projections of that.
 
     patches: from `deconvnet.project_units` of the same channels, units of shape (n, k). titles: one a channel; None: layer and
     channel. percentile: as for `deconvnet.gallery`. As the deep visualization toolbox shows them (Yosinski et al. 2015).
@@ -133,13 +136,12 @@ def figure(made: Synthesized, patches: Patches, titles=None, percentile: float =
     pixels = figures.pixels(patches.pixels.reshape(-1, *patches.pixels.shape[2:])).reshape(patches.pixels.shape)
     shown = figures.to_display(patches.projections, percentile)
     titles = titles or [f"{made.layer}, channel {channel}" for channel in made.channels]
-    fig, axs = figures.grid(len(titles), 3, row_height=2.2, width=6.6)
-    for row, image, tiles, maps, title in zip(axs, made.images, pixels, shown, titles, strict=True):
-        for ax, picture in zip(row, (image, figures.square(tiles), figures.square(maps)), strict=True):
-            figures.show(ax, picture)
-        figures.row_name(row[0], title)
-    for ax, name in zip(axs[0], ("synthesized", "strongest", "strongest, projected"), strict=True):
-        ax.set_title(name, fontsize=8)
+    # two channels in a row, three pictures each
+    fig, axs = figures.grid(-(-len(titles) // 2), 6, row_height=figures.WIDTH / 6 + 0.2)
+    for row, image, tiles, maps, title in zip(axs.reshape(-1, 3), made.images, pixels, shown, titles, strict=False):
+        pictures = (image, figures.square(tiles), figures.square(maps))
+        for ax, picture, name in zip(row, pictures, (title, "strongest", "projected"), strict=True):
+            figures.show(ax, picture, name)
     return figures.captioned(fig, figures.scaling(percentile))
 
 
@@ -153,10 +155,8 @@ def _image_shape(model, size):
     known = model.inputs[0].shape[1:]
     given = known[:2] if size is None else tuple(size)
     if None in given or any(own not in (None, side) for own, side in zip(known[:2], given, strict=True)):
-        wanted = (
-            "any size: give size=(height, width)" if None in known[:2] else f"images of {known[0]} × {known[1]}, not {size}"
-        )
-        raise ValueError(f"model {model.name!r} takes {wanted}")
+        takes = "any size: give size=(height, width)" if None in known[:2] else f"{known[0]} × {known[1]} pixels, not {size}"
+        raise ValueError(f"model {model.name!r} takes images of {takes}")
     return (*given, known[2])
 
 
@@ -218,9 +218,7 @@ def _mixing(colours, count):
     if colours is None:
         colours = NATURAL if count == 3 else np.eye(count)
     if np.shape(colours) != (count, count) or not np.isfinite(colours).all() or not np.any(colours):
-        raise ValueError(
-            f"colours must be ({count}, {count}), not {np.shape(colours)}: make them with synthesis.colours(images)"
-        )
+        raise ValueError(f"colours must be what synthesis.colours(images) gives, ({count}, {count}), not {np.shape(colours)}")
     return colours / np.linalg.norm(colours, axis=0).max()
 
 
@@ -234,7 +232,7 @@ def _pixels(amplitudes, spectrum, mixing):
     """Images in [0, 1] of amplitudes of cosines: their colours mixed, and bounded by a sigmoid."""
     # cosines and not complex waves: an orthonormal basis of real numbers, whose transpose is its inverse
     mixed = scipy.fft.idctn(amplitudes * spectrum, axes=(1, 2), norm="ortho") @ mixing.T
-    return 1 / (1 + np.exp(-mixed))
+    return (1 / (1 + np.exp(-mixed))).astype(np.float32)
 
 
 def _moved(size, drawn):
