@@ -49,6 +49,7 @@ for target in (experiments.targets.of_classes(model, images, np.array([digits.y_
     found += experiments.gradients.integrated_gradients(model, images, target, steps=4)[:2]
     found += [experiments.gradients.smoothgrad(model, images, target, rule, 2) for rule in deconvnet.RULES]
     found += [kind(model, images, target, "relu1") for kind in maps]
+found.append(experiments.synthesis.maximize(model, "relu2", [channel], steps=5).images)
 tuned = training.transfer.classifier(model, 3)
 few = digits.take_classes(["1", "7", "4"]).take_per_class(9).hold_out(0.2)
 training.transfer.fit_head(tuned, few)

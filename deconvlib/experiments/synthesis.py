@@ -1,9 +1,8 @@
 """The image that a unit wants: gradient ascent on the pixels, from noise, until a channel, a unit or a class answers most.
 
 Activation maximization (Erhan et al. 2009; Simonyan et al. 2013) as in Olah et al. 2017, "Feature Visualization". The plain
-gradient finds noise that fools a network. Two things keep to pictures. The ascent moves the amplitudes of cosines, the low
-frequencies farther than the high ones, and colours that are decorrelated. And each step sees the images moved at random.
-No photograph is needed: what comes out is what the unit asks for, not what makes it answer in images (`deconvnet.strongest`).
+gradient leads to noise. Two things lead to pictures. The ascent moves the amplitudes of cosines in decorrelated colours, low
+frequencies farther than high ones, as natural images have them. And each step moves the images a little, at random.
 """
 
 from typing import NamedTuple
@@ -53,14 +52,14 @@ def maximize(
     size: tuple[int, int] | None = None,
     seed: int = 0,
 ) -> Synthesized:
-    """The images that excite channels of `layer`, a class where it is the last layer, one for each; all in one batch.
+    """An image for each of `channels` of a layer, which excites it; of a classifier's last layer the channels are classes.
 
     place: "mean" of a channel's map, its "centre" unit, or the unit at (row, column). What rises is what the layer's rectifier
     or softmax is given: a silent unit has a gradient there. rate: of Adam. moves: how far each step moves the images, as a
     multiple of SHIFT, SCALE and TURN; 0: not at all. colours: a root of the colours' covariance, from `colours`; None: that
     of natural images. size: (height, width) of the images, where the model takes any.
     An image depends on its own target and on `seed`, not on the other targets. The model is not changed.
-    Shows progress where it takes longer than two seconds.
+    Shows progress, for each batch, where it takes longer than two seconds.
     Raises ValueError for an unknown layer, channel or place, no channel, and a model of any size without `size`.
     """
     checks.positive("steps", steps)
@@ -153,6 +152,8 @@ def _check_number(what, number, fits, which):
 def _image_shape(model, size):
     inputs.check_model(model)
     known = model.inputs[0].shape[1:]
+    if size is not None and not (np.shape(size) == (2,) and all(checks.is_whole(side) and side > 0 for side in size)):
+        raise ValueError(f"size must be (height, width), two whole numbers of 1 or more, not {size!r}")
     given = known[:2] if size is None else tuple(size)
     if None in given or any(own not in (None, side) for own, side in zip(known[:2], given, strict=True)):
         takes = "any size: give size=(height, width)" if None in known[:2] else f"{known[0]} × {known[1]} pixels, not {size}"
@@ -179,7 +180,7 @@ def _targets(model, layer, channels, place, shape):
     if isinstance(place, str):
         checks.known("place", place, PLACES)
         place = np.s_[:, :] if place == "mean" else (rows // 2, columns // 2)
-    elif len(place) != 2:
+    elif np.shape(place) != (2,):
         raise ValueError(f"place must be 'mean', 'centre' or (row, column), not {place!r}")
     else:
         for what, number, limit in zip(("row", "column"), place, where.shape, strict=True):
@@ -201,7 +202,8 @@ def _compiled(model, layer, shape):
 
     def climb(images, places, channels):
         given, back = backend.vjp(lambda pixels: graph.run(model, [pixels], call, until=layer), images)
-        weights = keras.ops.reshape(places[..., None] * channels[:, None, None], keras.ops.shape(given))
+        weights = keras.ops.cast(places[..., None] * channels[:, None, None], given.dtype)
+        weights = keras.ops.reshape(weights, keras.ops.shape(given))
         answers = given if rectifier is None else rectifier.rectify(given)
         return back(weights), keras.ops.sum(answers * weights, axis=tuple(range(1, len(given.shape))))
 
@@ -241,20 +243,17 @@ def _moved(size, drawn):
     centre = (np.array(size) - 1) / 2
     grid = np.stack(np.meshgrid(*map(np.arange, size), indexing="ij"), axis=-1) - centre
     turned = scale * grid @ [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]] + centre + shift
-    at = turned.reshape(-1, 2).clip(0, np.array(size) - 1)
-    first = np.minimum(at.astype(int), np.maximum(np.array(size) - 2, 0))
-    rest, pixels = at - first, np.arange(len(at))
-    matrix = scipy.sparse.csr_array((len(at), len(at)), dtype=np.float32)
-    for corner in np.ndindex(2, 2):
-        weight = np.prod(np.where(corner, rest, 1 - rest), axis=1).astype(np.float32)
-        row, column = np.minimum(first + corner, np.array(size) - 1).T
-        matrix += scipy.sparse.csr_array((weight, (pixels, row * size[1] + column)), (len(at), len(at)))
-    return matrix
+    last = np.array(size) - 1
+    at = turned.reshape(-1, 2).clip(0, last)
+    first = at.astype(int)
+    corners = np.array(list(np.ndindex(2, 2)))[:, None]
+    weights = np.where(corners, at - first, 1 - (at - first)).prod(axis=2, dtype=np.float32)
+    row, column = np.moveaxis(np.minimum(first + corners, last), 2, 0)  # past the last one the weight is 0
+    pixels = np.broadcast_to(np.arange(len(at)), weights.shape)
+    return scipy.sparse.csr_array((weights.ravel(), (pixels.ravel(), (row * size[1] + column).ravel())), (len(at), len(at)))
 
 
 def _apply(move, images):
     """The images moved, or, by the transposed matrix, what is said of the moved ones of each pixel."""
-    if move is None:
-        return images
     flat = np.moveaxis(images.reshape(len(images), -1, images.shape[-1]), 1, 0)
     return np.moveaxis((move @ flat.reshape(len(flat), -1)).reshape(flat.shape), 0, 1).reshape(images.shape)

@@ -56,6 +56,20 @@ def test_a_silent_unit_is_woken():
     assert made.history[0] == 0 and made.activation > 0
 
 
+def test_a_ceiling_and_a_softmax_within_a_layer_are_left_out():
+    """As `deconvnet.strongest` ranks units; at a ceiling, and at a probability of 1, the gradient would be 0."""
+    entry = keras.Input((1, 1, 1))
+    x = keras.layers.Conv2D(1, 1, activation="relu6", name="conv")(entry)
+    model = keras.Model(entry, keras.layers.Dense(2, activation="softmax", name="out")(keras.layers.Flatten()(x)))
+    model.set_weights([np.full((1, 1, 1, 1), 20), np.zeros(1), np.array([[0.5, -0.5]]), np.zeros(2)])
+    capped = synthesis.maximize(model, "conv", [0], steps=300, moves=0)
+    np.testing.assert_allclose(capped.activation, 20 * capped.images.ravel(), rtol=1e-5)
+    assert 19 < capped.activation[0] <= 20
+    score = synthesis.maximize(model, "out", [1, 0], steps=300, moves=0)
+    x = np.minimum(20 * score.images.ravel(), 6)
+    np.testing.assert_allclose(score.activation, [-0.5 * x[0], 0.5 * x[1]], rtol=1e-5)
+
+
 def test_activations_grow(network):
     for layer, place in (("relu2", "mean"), ("relu2", "centre"), ("relu2", (0, 7)), ("softmax", "mean")):
         made = synthesis.maximize(network, layer, [0, 3], place, steps=60)
@@ -171,6 +185,8 @@ def test_a_model_of_any_size_takes_one():
         ("relu2", [0], {"place": "center"}, "place 'center' is not known; did you mean 'centre'"),
         ("relu2", [0], {"place": (0, 99)}, "column 99 is not in layer 'relu2'"),
         ("relu2", [0], {"place": (1,)}, r"place must be 'mean', 'centre' or \(row, column\)"),
+        ("relu2", [0], {"place": 3}, r"place must be 'mean', 'centre' or \(row, column\)"),
+        ("relu2", [0], {"size": 16}, r"size must be \(height, width\), two whole numbers of 1 or more, not 16"),
         ("relu2", [0], {"steps": 0}, "steps must be a whole number of 1 or more, not 0"),
         ("relu2", [0], {"rate": 0.0}, "rate must be a number above 0, not 0.0"),
         ("relu2", [0], {"moves": -1}, "moves must be a number 0 or more, not -1"),
