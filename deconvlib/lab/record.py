@@ -141,17 +141,21 @@ def processor():
 
 
 def _commit():
-    """Short hash of the commit that ran, with a + where files differ from it; None where the library is in no repository."""
+    """Short hash of the commit that ran, with a + where files differ from it; None where the library is in no repository.
+
+    Results differ from it while a run writes them: they do not count.
+    """
     here = Path(__file__)
+
+    def git(*command):
+        return subprocess.run(["git", *command], cwd=here.parent, capture_output=True, text=True, check=True).stdout.strip()
+
     try:
-        for command in (
-            ("ls-files", "--error-unmatch", here.name),  # an installed library may lie in somebody else's repository
-            ("describe", "--always", "--exclude=*", "--dirty=+"),
-        ):
-            said = subprocess.run(["git", *command], cwd=here.parent, capture_output=True, text=True, check=True).stdout
+        git("ls-files", "--error-unmatch", here.name)  # an installed library may lie in somebody else's repository
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)reports")
+        return git("rev-parse", "--short", "HEAD") + "+" * bool(changed)
     except (OSError, subprocess.CalledProcessError):
         return None
-    return said.strip()
 
 
 def _plain(name, value):

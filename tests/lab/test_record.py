@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -87,3 +88,19 @@ def test_without_a_project_the_working_folder_stays(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     record.go_home()
     assert Path.cwd() == tmp_path
+
+
+def test_the_commit_has_a_plus_where_code_differs_and_not_where_a_run_has_written_results(tmp_path, monkeypatch):
+    code, result = tmp_path / "library/record.py", tmp_path / "reports/metrics.json"
+    for path in (code, result):
+        path.parent.mkdir()
+        path.write_text("first")
+    monkeypatch.setattr(record, "__file__", str(code))
+    assert record._commit() is None
+    for command in ("init -q", "add .", "-c user.name=a -c user.email=a@b commit -qm first"):
+        subprocess.run(["git", *command.split()], cwd=tmp_path, check=True)
+    result.write_text("second")
+    commit = record._commit()
+    assert commit and set(commit) <= set("0123456789abcdef")
+    code.write_text("second")
+    assert record._commit() == commit + "+"
