@@ -89,8 +89,7 @@ def compare(results: pd.DataFrame, measure: str, controls: dict[str, str]) -> pd
                 p = stats.ttest_1samp(apart, 0).pvalue
             means = both[variant].mean(), both[control].mean()
             rows.append((regime, variant, control, *means, len(both), apart.mean(), low, high, p))
-    table = pd.DataFrame(rows, columns=COLUMNS)
-    return table.assign(p_holm=_holm(table["p"].to_numpy(float)))
+    return _corrected(rows, COLUMNS)
 
 
 def pooled(results: pd.DataFrame, measure: str, controls: dict[str, str]) -> pd.DataFrame:
@@ -113,9 +112,13 @@ def pooled(results: pd.DataFrame, measure: str, controls: dict[str, str]) -> pd.
         freedom = regimes.nunique() - 1
         half, p = stats.t.ppf(0.975, freedom) * error, 2 * stats.t.sf(abs(effect) / error, freedom)
         rows.append((variant, control, freedom + 1, len(apart), effect, effect - half, effect + half, between, p))
-    columns = ["variant", "control", "regimes", "pairs", "difference", "low", "high", "between", "p"]
-    table = pd.DataFrame(rows, columns=columns)
-    return table.assign(p_holm=_holm(table["p"].to_numpy(float)))
+    return _corrected(rows, ["variant", "control", "regimes", "pairs", "difference", "low", "high", "between", "p"])
+
+
+def _corrected(rows, columns):
+    """The rows as a table, with `p_holm`; of numbers also where there are no rows."""
+    table = pd.DataFrame(rows, columns=columns).astype({"difference": float, "low": float, "high": float, "p": float})
+    return table.assign(p_holm=_holm(table["p"].to_numpy()))
 
 
 def _mixed(values, groups):

@@ -57,6 +57,12 @@ def test_differences_are_of_the_same_seed():
     assert row["mean"] == pytest.approx(0.52) and row["control_mean"] == pytest.approx(0.5)
 
 
+def test_a_variant_alone_gives_an_empty_table_of_numbers():
+    alone = results(b=[0.5, 0.6])
+    for table in (statistics.compare(alone, "accuracy", {"b": "a"}), statistics.pooled(alone, "accuracy", {"b": "a"})):
+        assert table.empty and table.nlargest(3, "difference").empty
+
+
 def test_a_run_without_its_pair_does_not_count():
     table = results(a=[0.5, 0.6, 0.7], b=[0.6, 0.8])
     row = statistics.compare(table, "accuracy", {"b": "a", "c": "a"})
