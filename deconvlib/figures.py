@@ -18,13 +18,11 @@ WIDTH = 9.0  # inches; the width of a notebook's text
 PERCENTILE = 99.5  # of a projection's magnitudes: a few pixels are many times the rest, which the largest would turn gray
 
 
-def scaling(percentile: float = PERCENTILE) -> str:
-    """How `to_display` scales projections, for a caption."""
+def scaling(percentile: float = PERCENTILE, what: str = "Projections") -> str:
+    """How `to_display` scales projections, or `what` else is signed, for a caption."""
     if percentile == 100:
-        return "Projections: gray is zero, each scaled by its own largest magnitude."
-    return (
-        f"Projections: gray is zero, each scaled by the percentile {percentile:g} of its magnitudes; what is beyond is clipped."
-    )
+        return f"{what}: gray is zero, each scaled by its own largest magnitude."
+    return f"{what}: gray is zero, each scaled by the percentile {percentile:g} of its magnitudes; what is beyond is clipped."
 
 
 SCALING = scaling()

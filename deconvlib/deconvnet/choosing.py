@@ -48,20 +48,36 @@ def preferred_rule(model: keras.Model, layer: str) -> str:
 
 def rectified_convolutions(model: keras.Model) -> list[str]:
     """The layers in which the feature maps of a convolution appear rectified: itself, or the first rectifier after it."""
-    found, waiting = [], False
-    for step in graph.steps(model):
-        _, rectifier = rules.nonlinearity(step)
-        waiting = waiting or "Conv" in type(step.operation).__name__
-        if waiting and rectifier is not None:
-            found.append(step.name)
-            waiting = False
-    return found
+    return _first_after_convolutions(model, lambda _, rectifier: rectifier is not None)
 
 
 def spread_layers(model: keras.Model, count: int) -> list[str]:
-    """So many rectified convolutions, spread over the depth; of a model without any: convolutions, else dense layers."""
-    reachable = {layer.name for layer in model.layers}
-    found = [name for name in rectified_convolutions(model) if name in reachable]
+    """So many layers, spread over the depth: where convolutions appear rectified, else after a smooth function as GELU.
+
+    Of a model without any: convolutions, else dense layers. Maps of one place, as squeeze-and-excitation has, are left out
+    where there are others.
+    """
+    every, layers = graph.steps(model), {layer.name for layer in model.layers}
+    smooth = _first_after_convolutions(model, lambda name, _: _is_activation(name))
+    found = [name for name in rectified_convolutions(model) if name in layers] or [name for name in smooth if name in layers]
     for kind in ("Conv", "Dense"):
-        found = found or [step.name for step in graph.steps(model) if kind in type(step.operation).__name__]
+        found = found or [step.name for step in every if kind in type(step.operation).__name__]
+    one_place = {step.name for step in every if step.node.outputs[0].shape[1:-1] == (1, 1)}
+    found = [name for name in found if name not in one_place] or found
     return [found[index] for index in np.unique(np.linspace(0, len(found) - 1, count).round().astype(int))]
+
+
+def _is_activation(name):
+    return hasattr(keras.activations, name.lower()) and name not in rules.OUTPUTS
+
+
+def _first_after_convolutions(model, fits):
+    """Of each convolution itself, or the first step after it, whose nonlinearity fits: fits(name, rectifier)."""
+    found, waiting = [], False
+    for step in graph.steps(model):
+        name, rectifier = rules.nonlinearity(step)
+        waiting = waiting or "Conv" in type(step.operation).__name__
+        if waiting and name is not None and fits(name, rectifier):
+            found.append(step.name)
+            waiting = False
+    return found

@@ -5,6 +5,7 @@ from matplotlib.patches import Rectangle
 
 from deconvlib import figures
 from deconvlib.deconvnet.projection import Patches, project_units
+from deconvlib.deconvnet.rules import RULES
 
 LARGEST = 2.25  # inches; the side of an image where there are few
 
@@ -51,18 +52,22 @@ def _enlarged(image, size):
     return image[rows][:, columns]
 
 
-def layer_gallery(model, images, layer, units, channels=6, rule="deconvnet", seed=0, percentile=figures.PERCENTILE, share=0.95):
+def layer_gallery(
+    model, images, layer, units, channels=6, rule="deconvnet", seed=0, percentile=figures.PERCENTILE, share=0.95, project=None
+):
     """`gallery` of so many channels of a layer that fire, drawn at random by `seed`, projected by `rule`.
 
     units: of shape (all channels, k), from `strongest` of these images. percentile, share: as for `gallery`.
+    project: what takes the arguments of `project_units` and makes Patches, by a `rule` of its own; None: `project_units`.
     """
     firing = np.flatnonzero(units.activation[:, 0] > 0)
     drawn = np.sort(np.random.default_rng(seed).permutation(firing)[:channels])
     if not len(drawn):
         return figures.message(f"{layer}: no channel fires on any of these images")
-    patches = project_units(model, images, layer, units[drawn], rule)
+    patches = (project or project_units)(model, images, layer, units[drawn], rule)
     titles = [f"channel {channel}" for channel in drawn]
-    return gallery(patches, titles, caption=f"{layer}, rule {rule}.", percentile=percentile, share=share)
+    caption = f"{layer}, rule {rule}." if rule in RULES else f"{layer}, {rule}."
+    return gallery(patches, titles, caption=caption, percentile=percentile, share=share)
 
 
 def switches(images, maps, chosen):

@@ -118,9 +118,8 @@ def project_units(
     for what in ("row", "column", "channel"):
         checks.within(what, getattr(flat, what), getattr(engine, f"{what}s"), f"in layer {layer!r}")
     where = np.stack([flat.row, flat.column], axis=1).astype(int)
-    first = engine.field.first(where)
-    corner = np.clip(first, 0, np.subtract(image_size, engine.size))  # a patch at a border is shifted into the image
-    pixels = windows.gather(images, flat.image, corner, engine.size)
+    first, (patch, corner) = engine.field.first(where), engine.field.patch(where, image_size)
+    pixels = windows.gather(images, flat.image, corner, patch)
     projections, started = np.empty(pixels.shape, np.float32), np.empty(len(pixels))
     together = engine.together(flat.image)
     if together:
@@ -144,13 +143,33 @@ def project_units(
     begun = ((chosen, program.begin(*arguments(chosen))) for chosen in progress.steps(batches, f"projections of {layer}"))
     for chosen, (found, begins) in backend.fetched(begun):
         shift = corner[chosen] - first[chosen]
-        projections[chosen] = windows.gather(found, np.arange(len(chosen)), shift, engine.size)
+        projections[chosen] = windows.gather(found, np.arange(len(chosen)), shift, patch)
         started[chosen] = begins[: len(chosen)]
     graph.check_finite(model, [layer], projections)
     _warn_of_stopped(layer, rule, projections, started)
+    return _patches(pixels, projections, corner, layer, units)
+
+
+def cut(model: keras.Model, images: np.ndarray, layer: str, units: Units, maps: np.ndarray) -> Patches:
+    """What each unit sees, beside its part of a map of the whole image: what `project_units` gives, of any other method.
+
+    maps: float32, units' shape + (height, width, channels), one a unit. images, layer, units: as for `project_units`.
+    Raises ValueError for an unknown layer, and maps of another shape.
+    """
+    flat, wanted = units.ravel(), (*np.shape(units.image), *images.shape[1:3])
+    if maps.ndim != len(wanted) + 1 or maps.shape[:-1] != wanted:
+        raise ValueError(f"maps must be {wanted} and channels, a map of the whole image for each unit, not {maps.shape}")
+    field = receptive_field.of(model, layer, images.shape[1:3])
+    size, corner = field.patch(np.stack([flat.row, flat.column], axis=1).astype(int), images.shape[1:3])
+    pixels = windows.gather(images, flat.image, corner, size)
+    maps = windows.gather(maps.reshape(-1, *maps.shape[-3:]), np.arange(len(corner)), corner, size)
+    return _patches(pixels, maps, corner, layer, units)
+
+
+def _patches(pixels, projections, corner, layer, units):
     shape = np.shape(units.image)
-    patches = (array.reshape(*shape, *array.shape[1:]) for array in (pixels, projections))
-    return Patches(*patches, *(part.reshape(shape) for part in corner.T), layer, units)
+    parts = (array.reshape(*shape, *array.shape[1:]) for array in (pixels, projections))
+    return Patches(*parts, *(part.reshape(shape) for part in corner.T), layer, units)
 
 
 _STOPS = {
@@ -210,7 +229,6 @@ class _Engine:
         self.elements = sum(int(np.prod(shape)) for shape in shapes.values())  # of all maps on the way
         self.pixels = (*image_size, model.inputs[0].shape[-1])
         self.field = receptive_field.of(model, layer, image_size)
-        self.size = tuple(map(min, self.field.size, image_size))  # of a patch
         self.plan = windows.plan(model, layer, image_size) if switches else None
         self._shared = {}
 

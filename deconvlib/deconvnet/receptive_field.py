@@ -39,6 +39,14 @@ class ReceptiveField(NamedTuple):
         numerators, denominators = (np.array([getattr(s, p) for s in self.stride]) for p in ("numerator", "denominator"))
         return units * numerators // denominators + self.offset
 
+    def patch(self, units, image_size):
+        """(size, corners) of what units see of images (height, width): a patch at a border is shifted into its image.
+
+        units: rows and columns, integers (n, 2). size: that of the field, at most the images'; corners: integers (n, 2).
+        """
+        size = tuple(map(min, self.size, image_size))
+        return size, np.clip(self.first(units), 0, np.subtract(image_size, size))
+
     def unit_above(self, point, shape):
         """(row, column) of the unit in a map of `shape` whose window's middle is nearest to `point`: (row, column), pixels."""
         middle = np.add(self.offset, (np.array(self.size) - 1) / 2)
@@ -83,7 +91,8 @@ class _Reach:
 _POINTWISE = {
     *("Activation", "ReLU", "LeakyReLU", "PReLU", "ELU", "Softmax", "BatchNormalization", "Dense", "Identity"),
     *("Rescaling", "Normalization", "Dropout", "SpatialDropout2D", "AlphaDropout", "GaussianNoise", "GaussianDropout"),
-    *("ActivityRegularization", "Cast", "DeconvolvedDense", "ReconstructionLoss"),
+    *("ActivityRegularization", "Cast", "DeconvolvedDense", "ReconstructionLoss", "LayerNormalization", "LayerScale"),
+    "StochasticDepth",
     # layers, and functions of keras.ops
     *("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Concatenate", "TrueDivide", "Divide", "Negative"),
     *("Relu", "Relu6", "LeakyRelu", "Elu", "Gelu", "Silu", "Selu", "Sigmoid", "Tanh", "Softplus", "HardSigmoid"),

@@ -171,6 +171,20 @@ def test_units_are_projected_one_by_one_and_cropped_to_what_they_see():
         np.testing.assert_array_equal(patches[channel, rank], pixels)
 
 
+def test_maps_of_whole_images_are_cut_to_what_units_see():
+    model = networks.classifier((16, 16, 3), 4, filters=(6, 8))
+    images = np.random.default_rng(0).integers(0, 256, (12, 16, 16, 3), np.uint8)
+    units = deconvnet.strongest(model, images, "conv2", k=3)
+    expected = deconvnet.project_units(model, images, "conv2", units)
+    whole = [deconvnet.project(model, images[units.image[c, [k]]], "conv2", c) for c, k in np.ndindex(8, 3)]
+    found = deconvnet.projection.cut(model, images, "conv2", units, np.reshape(whole, (8, 3, 16, 16, 3)))
+    for one, other in zip(found[:4], expected[:4], strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+    assert found.layer == "conv2" and found.units is units
+    with pytest.raises(ValueError, match=r"maps must be \(8, 3, 16, 16\) and channels, .* not \(8, 3, 8, 8, 3\)"):
+        deconvnet.projection.cut(model, images, "conv2", units, expected.projections)
+
+
 def test_a_whole_map_is_the_sum_of_its_units():
     model = networks.classifier((16, 16, 3), 4, filters=(6, 8))
     images = np.random.default_rng(0).random((1, 16, 16, 3), dtype=np.float32)

@@ -192,6 +192,30 @@ def test_on_the_networks_of_keras_applications(name):
     assert_equal_to_the_whole(model, images, layer, rng, count=4)
 
 
+def test_on_a_block_of_convnext():
+    """Normalized over its channels and scaled: each unit sees what its convolutions see, by the gradient as in the whole."""
+    images = keras.Input((32, 32, 3))
+    x = y = keras.layers.Conv2D(8, 4, strides=4, name="stem")(images)
+    for layer in (
+        keras.layers.DepthwiseConv2D(3, padding="same"),
+        keras.layers.LayerNormalization(epsilon=1e-6),
+        keras.layers.Dense(16),
+        keras.layers.Activation("gelu", name="gelu"),
+        keras.layers.Dense(8),
+    ):
+        y = layer(y)
+    model = keras.Model(images, keras.layers.Add(name="sum")([x, y]))
+    rng = np.random.default_rng(0)
+    model.set_weights([rng.normal(scale=0.5, size=weight.shape) for weight in model.get_weights()])
+    field = deconvnet.receptive_field.of(model, "sum")
+    assert field.known and field.size == (12, 12) and windows.plan(model, "sum", (32, 32))
+    pixels = rng.random((3, 32, 32, 3), dtype=np.float32)
+    units = deconvnet.strongest(model, pixels, "gelu", k=2).ravel()
+    found = deconvnet.project_units(model, pixels, "gelu", units, "gradient")
+    expected = projection.cut(model, pixels, "gelu", units, whole(model, pixels, "gelu", units, "gradient"))
+    np.testing.assert_allclose(found.projections, expected.projections, atol=1e-5 * abs(expected.projections).max())
+
+
 @pytest.mark.parametrize("padding", ["same", "valid"])
 def test_network_deconvolution_in_a_window_is_that_of_the_whole(padding):
     rng = np.random.default_rng(0)
