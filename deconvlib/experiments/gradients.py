@@ -14,6 +14,9 @@ from deconvlib.deconvnet import graph, inputs, projection, rules
 from deconvlib.experiments import targets
 from deconvlib.experiments.targets import Target
 
+STEPS, REFINED = 64, 2  # of the way of integrated gradients; how often they become three times as many, at most
+TOLERANCE = 0.01  # of a score's change, that its integrated gradients may miss
+
 
 class Integrated(NamedTuple):
     """Integrated gradients of units of any shape s.
@@ -34,7 +37,7 @@ def projected(model: keras.Model, images: np.ndarray, target: Target, rule: str 
     layer or rule, units or images that do not fit, and a nonlinearity that the rule does not cover.
     """
     images = inputs.as_input(model, images)
-    return _mean(model, images, target, rule, [images], 1, f"rule {rule}")[0]
+    return _sum(model, images, target, rule, [(1, images)], 1, f"rule {rule}")[0]
 
 
 def gradient_times_input(model: keras.Model, images: np.ndarray, target: Target) -> np.ndarray:
@@ -47,24 +50,49 @@ def gradient_times_input(model: keras.Model, images: np.ndarray, target: Target)
 
 
 def integrated_gradients(
-    model: keras.Model, images: np.ndarray, target: Target, baseline: np.ndarray | None = None, steps: int = 64
+    model: keras.Model, images: np.ndarray, target: Target, baseline: np.ndarray | None = None, steps: int | None = None
 ) -> Integrated:
     """Each pixel's change from the baseline to the image, times the mean gradient of the score on the way there.
 
     baseline: pixels as those of the images, one image (height, width, channels), or one for each; None: black.
-    steps: of the integral; the gradient is taken at their middles. The gap of 64 was 0.3 % of the change in a small trained
-    network, and 1.4 % in the recommended one before training. Sundararajan et al. 2017.
+    steps: of the integral, all alike; the gradient is taken at their middles. None: STEPS, of which the first, where rectifiers
+    switch all over the image, is divided again; and for each unit whose gap is more than TOLERANCE of its change each step
+    in three, at most REFINED times. Sundararajan et al. 2017.
     The rest as for `projected`. Raises ValueError also for a baseline of another shape.
     """
-    checks.positive("steps", steps)
+    checks.positive("steps", STEPS if steps is None else steps)
     images = inputs.as_input(model, images)
     baseline = _baseline(model, images, baseline)
     change = images - baseline
-    way = ((baseline + step * change).astype(np.float32) for step in np.arange(0.5, steps) / steps)
-    gradient, _ = _mean(model, images, target, "gradient", way, steps, "integrated gradients")
-    (_, end), (_, begin) = (_mean(model, images, target, "gradient", [part], 1, "score") for part in (images, baseline))
-    maps = gradient * change[target.units.image]
-    return Integrated(maps, end - begin, maps.sum(axis=(-3, -2, -1), dtype=float) - (end - begin))
+
+    def total(units, places, widths):
+        way = ((width, (baseline + place * change).astype(np.float32)) for place, width in zip(places, widths, strict=True))
+        return _sum(model, images, Target(target.layer, units), "gradient", way, len(places), "integrated gradients")[0]
+
+    (_, end), (_, begin) = (_sum(model, images, target, "gradient", [(1, part)], 1, "score") for part in (images, baseline))
+    edges = _graded() if steps is None else np.arange(steps + 1) / steps
+    left, width = edges[:-1], np.diff(edges)
+    # a rectifier's kinks lie anywhere on the way: no rule of higher order does better than the middles
+    gradient, refined = total(target.units, left + width / 2, width), 0
+    while True:
+        maps = gradient * change[target.units.image]
+        gap = maps.sum(axis=(-3, -2, -1), dtype=float) - (end - begin)
+        rough = abs(gap) > TOLERANCE * abs(end - begin)
+        if steps is not None or refined == REFINED or not rough.any():
+            return Integrated(maps, end - begin, gap)
+        outer = np.concatenate([left + width / 6, left + 5 * width / 6])  # of three thirds; the middle one's was taken
+        gradient[rough] = (gradient[rough] + total(target.units[rough], outer, np.tile(width, 2))) / 3
+        left, width, refined = (
+            np.concatenate([left, left + width / 3, left + 2 * width / 3]),
+            np.tile(width / 3, 3),
+            refined + 1,
+        )
+
+
+def _graded():
+    """The edges of STEPS steps, the first of them divided into halves towards the baseline."""
+    edges = np.arange(1, STEPS + 1) / STEPS
+    return np.concatenate([[0], edges[0] / 2.0 ** np.arange(8, 0, -1), edges])
 
 
 def smoothgrad(
@@ -89,9 +117,9 @@ def smoothgrad(
 
     def noisy():
         moved = images + (high - low) * noise * rng.standard_normal(images.shape, np.float32)
-        return moved.clip(low, high).astype(np.float32)
+        return 1 / samples, moved.clip(low, high).astype(np.float32)
 
-    return _mean(model, images, target, rule, (noisy() for _ in range(samples)), samples, "SmoothGrad")[0]
+    return _sum(model, images, target, rule, (noisy() for _ in range(samples)), samples, "SmoothGrad")[0]
 
 
 def _baseline(model, images, baseline):
@@ -104,21 +132,21 @@ def _baseline(model, images, baseline):
     return np.broadcast_to(inputs.as_input(model, baseline.reshape(-1, *images.shape[1:])), images.shape)
 
 
-def _mean(model, images, target, rule, versions, count, what):
-    """(mean of what the rule brings back over `count` versions of the images, mean of the scores)."""
+def _sum(model, images, target, rule, versions, count, what):
+    """(sum of what the rule brings back over `count` versions of the images, sum of the scores); versions: (weight, images)."""
     units, shape = targets.checked(model, images, target)
     program, size = graph.kept(_compiled, model, target.layer, rule, images.shape[1:])
     total, scores = np.zeros((len(units.image), *images.shape[1:]), np.float32), np.zeros(len(units.image))
     starts = range(0, len(units.image), size)
-    todo = ((version, start) for version in versions for start in starts)
-    for version, start in progress.steps(todo, f"{what} of {target.layer}", total=count * len(starts)):
+    todo = ((*version, start) for version in versions for start in starts)
+    for weight, version, start in progress.steps(todo, f"{what} of {target.layer}", total=count * len(starts)):
         chosen = units[start : start + size]
         found, score = program(version[chosen.image], targets.seeds(chosen, shape))
-        total[start : start + size] += found
-        scores[start : start + size] += score
+        total[start : start + size] += np.float32(weight) * found
+        scores[start : start + size] += weight * score
     graph.check_finite(model, [target.layer], total)
     own = np.shape(target.units.image)
-    return total.reshape(*own, *images.shape[1:]) / np.float32(count), scores.reshape(own) / count
+    return total.reshape(*own, *images.shape[1:]), scores.reshape(own)
 
 
 def _compiled(model, layer, rule, image_shape):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from deconvlib import deconvnet, progress
+from deconvlib import deconvnet, networks, progress
 from deconvlib.backend import keras
 from deconvlib.deconvnet import projection
 from deconvlib.experiments import gradients, targets
@@ -71,14 +71,66 @@ def smooth(activation):
     return model
 
 
-@pytest.mark.parametrize("kind", ["relu", "gelu", "silu"])
+def recommended():
+    """Untrained, with biases and statistics as after a training: of 64 steps the gap is 1.7 % of the change."""
+    model, rng = networks.classifier((16, 16, 3), 4, convolutions=2, normalization="batch"), np.random.default_rng(0)
+    ranges = {"bias": (-0.1, 0.1), "beta": (-0.5, 0.5), "gamma": (-0.5, 1.5)}
+    ranges |= {"moving_mean": (-0.5, 0.5), "moving_variance": (0.5, 2.0)}
+    for weight in model.weights:
+        if weight.name in ranges:
+            weight.assign(rng.uniform(*ranges[weight.name], weight.shape))
+    return model
+
+
+@pytest.mark.parametrize("kind", ["relu", "recommended", "gelu", "silu"])
 def test_integrated_gradients_are_complete_at_the_default_steps(network, kind):
-    model, images = network if kind == "relu" else smooth(kind), IMAGES / np.float32(255)
-    found = gradients.integrated_gradients(model, images, targets.of_classes(model, images, CLASSES))
+    model = {"relu": lambda: network, "recommended": recommended}.get(kind, lambda: smooth(kind))()
+    images = IMAGES / np.float32(255)
+    target = targets.of_classes(model, images, CLASSES)
+    found = gradients.integrated_gradients(model, images, target)
     expected = score(model, images, CLASSES) - score(model, 0 * images, CLASSES)
     np.testing.assert_allclose(found.change, expected, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(found.maps.sum(axis=(1, 2, 3)) - found.change, found.gap, atol=1e-5)
     assert np.linalg.norm(found.gap) <= 0.01 * np.linalg.norm(expected)
+    if kind == "recommended":  # where fewer steps would not do
+        few = gradients.integrated_gradients(model, images, target, steps=64)
+        assert np.linalg.norm(few.gap) > 0.01 * np.linalg.norm(expected)
+
+
+def test_only_units_that_need_them_have_more_steps(two_layers, monkeypatch):
+    """h rises from 2/3 of the way on, between two of three steps, whose middles are exact; in another image from 1/4 on."""
+    images = np.concatenate([ONE, [[[[2.0, 2.0]]]]]).astype(np.float32)
+    asked, total = [], gradients._sum
+
+    def counting(model, images, target, rule, versions, count, what):
+        asked.append((count, target.units.image.tolist()))
+        return total(model, images, target, rule, versions, count, what)
+
+    monkeypatch.setattr(gradients, "_sum", counting)
+    monkeypatch.setattr(gradients, "_graded", lambda: np.arange(4) / 3)
+    unit = targets.of_channels(two_layers, images, "hidden", 0)
+    found = gradients.integrated_gradients(two_layers, images, unit)
+    assert asked == [(1, [0, 1]), (1, [0, 1]), (3, [0, 1]), (6, [1]), (18, [1])]
+    for index, steps in enumerate((3, 27)):
+        alone = gradients.integrated_gradients(two_layers, images, unit, steps=steps)
+        np.testing.assert_allclose(found.maps[index], alone.maps[index], rtol=1e-5)
+        np.testing.assert_allclose(found.gap[index], alone.gap[index], atol=1e-5)
+    few = gradients.integrated_gradients(two_layers, images, unit, steps=3)
+    assert abs(few.gap[0]) < 1e-6 and few.gap[1] == pytest.approx(-1 / 3, abs=1e-5)  # it adds up to 2/3 of 4, not to 3/4
+
+
+def test_the_first_step_is_divided_where_a_score_may_rise_at_once():
+    """A score of 1 from a thousandth of the way on: of 64 equal steps no middle sees it rise."""
+    rise, most = keras.layers.Dense(1, activation="relu", name="rise"), keras.layers.ReLU(max_value=1.0, name="score")
+    model = keras.Sequential([keras.Input((1, 1, 1)), keras.layers.Flatten(), rise, most, keras.layers.Dense(1, name="same")])
+    model.set_weights([np.array([[1000.0]]), np.zeros(1), np.ones((1, 1)), np.zeros(1)])
+    image, nothing = np.ones((1, 1, 1, 1), np.float32), np.zeros(1, int)
+    unit = targets.Target("same", deconvnet.Units(*[nothing] * 5))
+    assert gradients.integrated_gradients(model, image, unit, steps=64).gap == pytest.approx(-1)
+    found = gradients.integrated_gradients(model, image, unit)
+    assert found.change == pytest.approx(1) and abs(found.gap[0]) < 0.04
+    edges = gradients._graded()
+    assert edges[[0, 1, 9, -1]].tolist() == [0, 2**-14, 2**-6, 1] and (np.diff(edges) > 0).all() and len(edges) == 1 + 72
 
 
 @pytest.mark.parametrize("rule", deconvnet.RULES)
