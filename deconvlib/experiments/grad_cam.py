@@ -13,15 +13,17 @@ from deconvlib.experiments import gradients, targets
 from deconvlib.experiments.targets import Target
 
 
-def grad_cam(model: keras.Model, images: np.ndarray, target: Target, layer: str) -> np.ndarray:
+def grad_cam(model: keras.Model, images: np.ndarray, target: Target, layer: str | None = None) -> np.ndarray:
     """Where the maps of `layer` raise the target's score, float32, from 0, of the units' shape + (height, width) of the images.
 
     The maps are summed, each times the mean gradient of the score with respect to it, rectified, and enlarged to the size of
     the images. No rectifier is needed. images: as for `deconvnet.project`; target: from `targets.of_classes` or `of_channels`;
-    layer: with feature maps, usually the last.
+    layer: with feature maps; None: `last_maps`.
     Raises ValueError for an unknown layer, one without maps, or from which no way leads to the target.
     """
-    images = inputs.as_input(model, images)
+    layer, images = layer or last_maps(model, target.layer), inputs.as_input(model, images)
+    if layer is None:
+        raise ValueError(f"Grad-CAM needs a layer with feature maps below the units of {target.layer!r}, and there is none")
     units, shape = targets.checked(model, images, target)
     below, above, size = graph.kept(_programs, model, layer, target.layer, images.shape[1:])
     numbers, turns = np.unique(units.image), _turns(units.image)
@@ -41,13 +43,34 @@ def grad_cam(model: keras.Model, images: np.ndarray, target: Target, layer: str)
     return enlarged.reshape(*np.shape(target.units.image), *images.shape[1:3])
 
 
-def guided(model: keras.Model, images: np.ndarray, target: Target, layer: str) -> np.ndarray:
+def guided(model: keras.Model, images: np.ndarray, target: Target, layer: str | None = None) -> np.ndarray:
     """Guided Grad-CAM: the score's projection by rule "guided", times Grad-CAM; the units' shape + (height, width, channels).
 
     The rest as for `grad_cam`. Raises ValueError also for a nonlinearity that is no rectifier.
     """
     where = grad_cam(model, images, target, layer)
     return where[..., None] * gradients.projected(model, images, target, "guided")
+
+
+def last_maps(model: keras.Model, layer: str) -> str | None:
+    """The layer that Grad-CAM of units in `layer` is made of: the last with feature maps that the units' own weights read.
+
+    Of classes it is the last with maps of more than one place. None where convolutions made no maps below.
+    Raises ValueError for an unknown layer.
+    """
+    graph.find(model, layer)
+    steps, way = graph.steps(model), graph.ancestors(model, [layer])
+    kernels = [step.name for step in steps if step.name in way and _has_kernel(step.operation)]
+    read = graph.ancestors(model, kernels[-1:]).difference(kernels[-1:])
+    shapes = {step.name: step.node.outputs[0].shape for step in steps if step.name in read}
+    for name, shape in reversed(shapes.items()):
+        if len(shape) == 4 and shape[1:3] != (1, 1) and graph.ancestors(model, [name]).intersection(kernels):
+            return name
+    return None
+
+
+def _has_kernel(operation):
+    return any(len(weight.shape) > 1 for weight in getattr(operation, "weights", ()))
 
 
 def _turns(numbers):

@@ -106,6 +106,28 @@ def test_all_classes_of_an_image_share_its_maps(monkeypatch):
     assert told == [("Grad-CAM of maps", 0, 2), ("Grad-CAM of maps", 1, 2)]
 
 
+def test_the_last_maps_are_those_that_a_units_own_weights_read(network):
+    last = grad_cam.last_maps
+    assert [last(network, layer) for layer in ("softmax", "relu2", "norm2", "conv2")] == ["pool2"] + 3 * ["pool1"]
+    assert last(network, "relu1") is None and last(network, "rescale") is None
+    images = keras.Input((8, 8, 3))
+    maps = keras.layers.Conv2D(4, 3, name="maps")(images)
+    pooled = keras.layers.GlobalAveragePooling2D(keepdims=True)(maps)
+    gate = keras.layers.Conv2D(4, 1, activation="sigmoid", name="gate")(pooled)  # whose maps have one place
+    x = keras.layers.Multiply(name="gated")([maps, gate])
+    x = keras.layers.GlobalAveragePooling2D(keepdims=True, name="mean")(x)
+    model = keras.Model(images, keras.layers.Flatten(name="scores")(keras.layers.Conv2D(2, 1, name="head")(x)))
+    assert last(model, "scores") == last(model, "head") == "gated" and last(model, "gated") == last(model, "gate") == "maps"
+    with pytest.raises(ValueError, match="layer 'relu9' is not in this model"):
+        last(network, "relu9")
+
+
+def test_without_a_layer_it_is_made_of_the_last_maps(network):
+    target = targets.of_classes(network, IMAGES, np.arange(5) % 4)
+    for kind in (grad_cam.grad_cam, grad_cam.guided):
+        np.testing.assert_array_equal(kind(network, IMAGES, target), kind(network, IMAGES, target, "pool2"))
+
+
 @pytest.mark.parametrize(
     ("call", "said"),
     [
@@ -113,6 +135,7 @@ def test_all_classes_of_an_image_share_its_maps(monkeypatch):
         (lambda m, t: grad_cam.grad_cam(m, IMAGES, t, "logits"), r"outputs of shape \(4,\); the last that fits is '"),
         (lambda m, t: grad_cam.grad_cam(m, IMAGES, t, "softmax"), "'softmax' is the target's own"),
         (lambda m, t: grad_cam.grad_cam(m, IMAGES, targets.of_channels(m, IMAGES, "relu1", 0), "relu2"), "not on the way"),
+        (lambda m, t: grad_cam.grad_cam(m, IMAGES, targets.of_channels(m, IMAGES, "relu1", 0)), "'relu1', and there is none"),
         (lambda m, t: grad_cam.grad_cam(m, IMAGES[0], t, "relu2"), "of one image give image\\[None\\]"),
         (lambda m, t: grad_cam.grad_cam(m, IMAGES[:4], t, "relu2"), "image 4 is not given"),
     ],
