@@ -125,6 +125,10 @@ NORMALIZATIONS = ("none", "batch", "deconvolution", "deconvolution_then_batch")
 OPTIMIZERS = ("adam", "adamw", "rmsprop", "sgd")
 SCHEDULES = ("constant", "cosine")
 PRECISIONS = ("float32", "mixed_float16", "mixed_bfloat16")
+METHODS = (
+    *("deconvnet", "guided", "gradient", "gradient × input", "SmoothGrad", "integrated gradients", "Grad-CAM"),
+    "guided Grad-CAM",
+)
 VARIANTS = (
     *("plain", "wide", "wide branch", "transposed", "unpooling", "resize", "sub-pixel", "branch", "branch, all stages"),
     *("branch, unlabelled", "network deconvolution", "network deconvolution, first layer", "balanced weights"),
@@ -194,6 +198,9 @@ SETTINGS = CLASSIFIER | {
     "preprocessing": optional(NAME),
     "pixels": optional(RANGE),
     "images": NAME,
+    "method": replace(
+        one_of("", *METHODS), says=f"empty, for the best that the network allows, or one of {', '.join(METHODS)}"
+    ),
     "class_names": sequence(TEXT, 0),
     # classifiers of one's own photographs
     "classes": sequence(TEXT, 0),

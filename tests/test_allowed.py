@@ -9,7 +9,7 @@ from parameters import OTHERS
 
 from deconvlib import allowed, data, deconvnet, networks, training
 from deconvlib.backend import keras
-from deconvlib.experiments import accuracy, occlusion, operators, restoration, vanishing
+from deconvlib.experiments import accuracy, occlusion, operators, restoration, saliency, vanishing
 from deconvlib.lab import parameters
 
 NOTEBOOKS = parameters.series(Path(__file__).parents[1] / "notebooks")
@@ -45,6 +45,7 @@ def test_names_are_those_of_the_library():
     assert allowed.POOLINGS == tuple(networks.classifier.__globals__["POOLINGS"])
     assert tuple(accuracy.variants([4, 8])) == allowed.VARIANTS
     assert allowed.SETTINGS["trained"].parts.names == vanishing.KINDS
+    assert allowed.METHODS == saliency.METHODS
 
 
 @pytest.mark.parametrize("activation", allowed.ACTIVATIONS)
@@ -70,6 +71,8 @@ def test_each_activation_works_in_a_classifier(activation):
         ((0, float("nan")), allowed.SETTINGS["pixels"], "two numbers"),
         ([32, 48, 3], allowed.SETTINGS["image_size"], r"a side in pixels, or \[height, width\], not"),
         (1, allowed.FLAG, "must be true or false, not 1"),
+        ("grad-cam", allowed.SETTINGS["method"], "x 'grad-cam' is not known; did you mean 'Grad-CAM'"),
+        (None, allowed.SETTINGS["method"], "must be empty, for the best that the network allows, or one of deconvnet,"),
     ],
 )
 def test_a_refusal_is_one_line_that_says_what_would_work(value, setting, said):

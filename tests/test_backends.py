@@ -49,6 +49,8 @@ for target in (experiments.targets.of_classes(model, images, np.array([digits.y_
     found += experiments.gradients.integrated_gradients(model, images, target, steps=4)[:2]
     found += [experiments.gradients.smoothgrad(model, images, target, rule, 2) for rule in deconvnet.RULES]
     found += [kind(model, images, target, "relu1") for kind in maps]
+units = deconvnet.strongest(model, images, ["relu2"], k=2)["relu2"][:3]
+found.append(experiments.saliency.patches(model, images, "relu2", units, "integrated gradients").projections)
 found.append(experiments.synthesis.maximize(model, "relu2", [channel], steps=5).images)
 tuned = training.transfer.classifier(model, 3)
 few = digits.take_classes(["1", "7", "4"]).take_per_class(9).hold_out(0.2)

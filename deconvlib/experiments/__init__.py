@@ -5,6 +5,7 @@ Most have two functions: `measure`, arrays -> a table, and `figure`, the table -
 
 from deconvlib.experiments import (
     accuracy,
+    answers,
     channels,
     correspondence,
     deletion,

@@ -17,7 +17,7 @@ from deconvlib import checks, figures, progress
 from deconvlib.backend import keras
 from deconvlib.deconvnet import activations, graph, inputs, projection
 from deconvlib.deconvnet.rules import RULES
-from deconvlib.experiments import saliency, statistics
+from deconvlib.experiments import grad_cam, saliency, statistics, targets
 
 FILLS = ("gray", "mean", "blur")
 
@@ -125,6 +125,24 @@ def agreement(model: keras.Model, images: np.ndarray, occluded: Occlusion) -> pd
     return pd.DataFrame(found, columns=["image", "channel", "picture", "linear", "rank"])
 
 
+def pictures(model: keras.Model, images: np.ndarray, occluded: Occlusion, methods: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """{method: maps of each image's first followed channel, (n, height, width, channels)}, for `figure`.
+
+    By a rule the projection of the whole map, of which `measure` takes the sum; by another of `saliency.METHODS` the map of the
+    channel's strongest unit. Grad-CAM is left out where the layer has no maps below it. images: those that `measure` got.
+    """
+    floats, channels, found = inputs.as_input(model, images), occluded.channel[:, 0], {}
+    unit = targets.of_channels(model, floats, occluded.layer, channels)
+    for method in saliency.known_methods(methods):
+        if method in RULES:
+            each = zip(floats[:, None], channels.tolist(), strict=True)
+            maps = [projection.project(model, one, occluded.layer, channel, method, whole_map=True) for one, channel in each]
+            found[method] = np.concatenate(maps)
+        elif "Grad-CAM" not in method or grad_cam.last_maps(model, occluded.layer):
+            found[method] = saliency.attributions(model, floats, unit, method)
+    return found
+
+
 def importance(occluded: Occlusion, shape: tuple[int, int]) -> np.ndarray:
     """A map of what `measure` found: each pixel's mean fall of the class's probability, over the squares that hide it.
 
@@ -187,37 +205,45 @@ def figure(images, occluded, projections, titles, class_names):
     """Figure 7 of Zeiler & Fergus: image, projection of the map, and the effect of a square at each place.
 
     images: n; occluded: from `measure`, for them; projections: of each image's first followed channel, signed, of the
-    shape of the images; titles: n, one a row.
+    shape of the images, or several by their names, from `pictures`; titles: n, one a row.
     """
     images, count = figures.pixels(images), len(images)
+    named = projections if isinstance(projections, dict) else {"projection": projections}
+    columns = ("image, square", *named, "map's sum", "its class", "most probable")
     whole = occluded.whole_activation[:, :1, None]
     shares = np.divide(occluded.activation[..., 0], whole, out=np.ones(occluded.predicted.shape), where=whole != 0)
     around = CenteredNorm(1, max(abs(shares - 1).max(), 0.01))  # white where hiding changes nothing
     classes = np.unique(occluded.predicted)
-    fig = figures.figure(figures.WIDTH / 5 * count + 0.9)
-    axs = fig.subplots(count, 5, squeeze=False)
+    fig = figures.figure(figures.WIDTH / len(columns) * count + 0.9)
+    axs = fig.subplots(count, len(columns), squeeze=False)
     palette = matplotlib.colormaps["tab20" if len(class_names) > 10 else "tab10"]
-    rows, columns = (corner + (occluded.size - 1) / 2 for corner in (occluded.row, occluded.column))
+    down, across = (corner + (occluded.size - 1) / 2 for corner in (occluded.row, occluded.column))
     for index, row in enumerate(axs):
         figures.show(row[0], images[index])
-        figures.show(row[1], figures.to_display(projections[index]))
+        for ax, (name, signed) in zip(row[1:-3], named.items(), strict=True):
+            if name == "Grad-CAM":
+                saliency.lay_over(ax, images[index], signed[index, ..., 0])
+            else:
+                figures.show(ax, figures.to_display(signed[index]))
         row[0].add_patch(Rectangle((-0.5, -0.5), occluded.size, occluded.size, fill=False, edgecolor="C1"))
-        maps = [row[2].pcolormesh(columns, rows, shares[index], cmap="RdBu", norm=around)]
-        maps.append(row[3].pcolormesh(columns, rows, occluded.probability[index], cmap="viridis", vmin=0, vmax=1))
-        row[4].pcolormesh(columns, rows, palette(occluded.predicted[index] % palette.N))
+        maps = [row[-3].pcolormesh(across, down, shares[index], cmap="RdBu", norm=around)]
+        maps.append(row[-2].pcolormesh(across, down, occluded.probability[index], cmap="viridis", vmin=0, vmax=1))
+        row[-1].pcolormesh(across, down, palette(occluded.predicted[index] % palette.N))
         for ax in row:
             ax.set(xticks=[], yticks=[], aspect="equal")
             ax.set(xlim=(-0.5, images.shape[2] - 0.5), ylim=(images.shape[1] - 0.5, -0.5))
             ax.spines[:].set_visible(False)
         figures.row_name(row[0], titles[index])
-    for ax, title in zip(axs[0], ("image, square", "projection", "map's sum", "its class", "most probable"), strict=True):
+    for ax, title in zip(axs[0], columns, strict=True):
         ax.set_title(title, fontsize=8)
-    for column, image, label in ((2, maps[0], "times that of the whole image"), (3, maps[1], "probability")):
+    for column, image, label in ((-3, maps[0], "times that of the whole image"), (-2, maps[1], "probability")):
         fig.colorbar(image, ax=axs[:, column], location="bottom", label=label, shrink=0.9, aspect=12, pad=0.02)
     patches = [Rectangle((0, 0), 1, 1, color=palette(label % palette.N), label=class_names[label]) for label in classes]
     fig.legend(handles=patches, loc="outside upper center", ncols=min(len(patches), 8))
     said = "Each place of a map: the square centred there. Red: hiding it lowers the map's sum; blue: it raises it."
-    return figures.captioned(fig, f"{said}\n{figures.SCALING}")
+    scaled = figures.scaling(what="Projections" if set(named) <= {"projection", *RULES} else "Maps of the channel")
+    scaled += f" {saliency.LAID_OVER}" if "Grad-CAM" in named else ""
+    return figures.captioned(fig, f"{said}\n{scaled}")
 
 
 def agreement_figure(table):

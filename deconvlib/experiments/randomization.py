@@ -1,7 +1,5 @@
 """Does a projection change when the network forgets what it learned? The cascade of Adebayo et al. 2018, section 3."""
 
-import functools
-
 import numpy as np
 import pandas as pd
 from matplotlib.lines import Line2D
@@ -10,7 +8,7 @@ from skimage.metrics import structural_similarity
 
 from deconvlib import figures
 from deconvlib.backend import keras
-from deconvlib.deconvnet import choosing, graph, inputs, projection
+from deconvlib.deconvnet import choosing, graph, inputs
 from deconvlib.deconvnet.rules import RULES
 from deconvlib.experiments import saliency, statistics, targets
 
@@ -51,39 +49,43 @@ def cascade(
     images: np.ndarray,
     layer: str,
     channel: int | np.ndarray,
-    rules: tuple[str, ...] = RULES,
+    methods: tuple[str, ...] = RULES,
     depths: int = 12,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """How projections change as the layers below a unit are randomized, from the unit's own layer down, cumulatively.
+    """How maps change as the layers below a unit are randomized, from the unit's own layer down, cumulatively.
 
     layer: hidden, or the last for class scores. channel: one for all images, or one for each, (n,). Each image's unit is
-    the channel's strongest in the trained network, and stays the same throughout. Its projection starts with 1 before its
-    own rectifier or softmax, because the unit may be off in a random network. Maps are cropped to what the unit sees.
+    the channel's strongest in the trained network, and stays the same throughout. What is explained is the unit before its
+    own rectifier or softmax, because it may be off in a random network. Maps are cropped to what the unit sees. methods: of
+    `saliency.METHODS`; Grad-CAM is of the last maps below the unit's weights.
 
     One step draws new weights, by `initial_weights`, for one convolution or dense layer and the normalizations that follow
     it. depths: a deeper network is measured after so many of its steps, evenly spread, with the first and the last among
-    them. All rules see the same random weights; another `seed` draws others. The model is not changed: a copy is.
+    them. All methods see the same random weights; another `seed` draws others. The model is not changed: a copy is.
 
-    Returns one row for each rule, depth (0: nothing randomized), measure and reference:
+    Returns one row for each method, depth (0: nothing randomized), measure and reference:
     - layer: the lowest one randomized so far; "none" at depth 0
-    - measure: "SSIM" and "rank correlation" compare saliency maps, "signed rank correlation" the projections themselves
-    - reference: the "unrandomized" projection, or the image's "edge detector"
+    - measure: "SSIM" and "rank correlation" compare saliency maps, "signed rank correlation" the maps as they are
+    - reference: the "unrandomized" map, or the image's "edge detector"
     - value, low, high: mean over the images and its 95 % confidence interval (Student's t), for this one draw of weights
     Against "unrandomized" every value at depth 0 is exactly 1. A hidden unit's maps share an envelope, high in the middle of
     what it sees and zero outside, and it alone correlates their absolute values: read the signed correlation there.
     Raises ValueError for a channel that the layer does not have, fewer than 3 × 3 pixels in sight, a layer that its
     initializer would not change, and as `deconvnet.project_units`.
     """
-    rules, images = saliency.known_rules(rules), inputs.as_input(model, images)
+    methods, images = saliency.known_methods(methods), inputs.as_input(model, images)
     if depths < 2:
         raise ValueError(f"depths must be 2 or more, not {depths}: nothing randomized, and everything")
     probe, names = _probe(model, layer)
     last = graph.steps(probe)[-1].name
     units = targets.of_channels(probe, images, last, channel).units
-    project = functools.partial(projection.project_units, probe, images, last, units, signal=1.0)
-    trained = {rule: project(rule) for rule in rules}
-    patches = trained[rules[0]]
+
+    def explained(method):
+        return saliency.patches(probe, images, last, units, method, signal=1.0, seed=seed)
+
+    trained = {method: explained(method) for method in methods}
+    patches = trained[methods[0]]
     height, width = patches.pixels.shape[1:3]
     corners = zip(saliency.edges(images), patches.row, patches.column, strict=True)
     outlines = np.stack([whole[row : row + height, column : column + width] for whole, row, column in corners])
@@ -95,8 +97,8 @@ def cascade(
     for depth, (name, randomized) in enumerate(steps):
         for operation, draw in zip(randomized, seeds[depth], strict=False):
             _randomize(operation, draw, name)
-        for rule in rules if depth in measured else ():
-            was, now = trained[rule].projections, project(rule).projections
+        for method in methods if depth in measured else ():
+            was, now = trained[method].projections, explained(method).projections
             maps = saliency.measure(now)
             found = {
                 ("SSIM", "unrandomized"): ssim(maps, saliency.measure(was)),
@@ -106,8 +108,8 @@ def cascade(
                 ("signed rank correlation", "unrandomized"): rank_correlation(now, was),
             }
             for (measure, reference), values in found.items():
-                rows.append((rule, depth, name, measure, reference, *statistics.mean(values)))
-    return pd.DataFrame(rows, columns=["rule", "depth", "layer", "measure", "reference", "value", "low", "high"])
+                rows.append((method, depth, name, measure, reference, *statistics.mean(values)))
+    return pd.DataFrame(rows, columns=["method", "depth", "layer", "measure", "reference", "value", "low", "high"])
 
 
 def ssim(maps: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -201,25 +203,25 @@ def _check_pair(maps, others):
 
 
 def figure(table):
-    """Similarity of projections by how far down the network is randomized, one panel a measure, bands the intervals.
+    """Similarity of maps by how far down the network is randomized, one panel a measure, bands the intervals.
 
-    table: from `cascade`. Solid: compared with the trained network's projection; dashed: with the edges.
+    table: from `cascade`. Solid: compared with the trained network's map; dashed: with the edges.
     """
-    measures, rules = table["measure"].unique(), table["rule"].unique()
+    measures, methods = table["measure"].unique(), table["method"].unique()
     ticks = table.drop_duplicates("depth")
     fig, axs = figures.panels(len(measures), 3.0)
     for ax, measure in zip(axs, measures, strict=True):
-        for (rule, reference), rows in table[table["measure"] == measure].groupby(["rule", "reference"], sort=False):
-            colour, trained = f"C{list(rules).index(rule)}", reference == "unrandomized"
-            ax.plot(rows["depth"], rows["value"], "-o" if trained else "--", markersize=3, color=colour, label=rule)
+        for (method, reference), rows in table[table["measure"] == measure].groupby(["method", "reference"], sort=False):
+            colour, trained = f"C{list(methods).index(method)}", reference == "unrandomized"
+            ax.plot(rows["depth"], rows["value"], "-o" if trained else "--", markersize=3, color=colour, label=method)
             if trained:
                 ax.fill_between(rows["depth"], rows["low"], rows["high"], color=colour, alpha=0.2, linewidth=0)
         ax.axhline(0, color="0.7", linewidth=0.8, zorder=0)
         ax.set(title=measure, xlabel="randomized down to")
         ax.set_xticks(ticks["depth"], ticks["layer"], rotation=60, ha="right")
     axs[0].set_ylabel("similarity")
-    lines = [Line2D([], [], color=f"C{index}", label=rule) for index, rule in enumerate(rules)]
+    lines = [Line2D([], [], color=f"C{index}", label=method) for index, method in enumerate(methods)]
     styles = {"-": "to the trained network's", "--": "to the image's edges"}
     lines += [Line2D([], [], color="0.3", linestyle=style, label=label) for style, label in styles.items()]
-    fig.legend(handles=lines, loc="outside upper center", ncols=len(lines))
+    fig.legend(handles=lines, loc="outside upper center", ncols=len(lines) if len(lines) < 6 else -(-len(lines) // 2))
     return fig

@@ -9,12 +9,16 @@ from skimage.filters import sobel
 
 from deconvlib import checks, figures
 from deconvlib.backend import keras
-from deconvlib.deconvnet import inputs, projection
+from deconvlib.deconvnet import choosing, graph, projection
+from deconvlib.deconvnet.activations import Units
+from deconvlib.deconvnet.projection import Patches
 from deconvlib.deconvnet.rules import RULES
 from deconvlib.experiments import grad_cam, gradients, targets
+from deconvlib.experiments.targets import Target
 
 SMOOTH = ("gradient", "gradient × input", "SmoothGrad", "integrated gradients", "Grad-CAM")  # which need no rectifier
 METHODS = (*RULES, *SMOOTH[1:], "guided Grad-CAM")
+LAID_OVER = "Grad-CAM lies over the gray image: brighter and denser is more."  # for a caption, of `lay_over`
 
 
 def measure(projections: np.ndarray) -> np.ndarray:
@@ -43,47 +47,104 @@ def baselines(images: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
     return {"edge detector": edges(images), "random": np.random.default_rng(seed).random(images.shape[:3], np.float32)}
 
 
-def class_projections(
-    model: keras.Model, images: np.ndarray, classes: np.ndarray, rules: tuple[str, ...] = RULES
-) -> dict[str, np.ndarray]:
-    """{rule: float32 of the shape of `images`}: each image's class score, projected back to the pixels.
+def attributions(
+    model: keras.Model,
+    images: np.ndarray,
+    target: Target,
+    method: str,
+    layer: str | None = None,
+    seed: int = 0,
+    steps: int | None = None,
+) -> np.ndarray:
+    """A map for each of the target's units by one of METHODS: float32, the units' shape + (height, width, channels), signed.
 
-    classes: as for `targets.of_classes`. The projection starts before the softmax, and with 1, not with the score as
-    in `deconvnet.project`: a score may be negative, and a rectified negative signal shows another map.
-    Raises ValueError for a class that the model does not have, and as `deconvnet.project`.
+    A way back starts with 1 at each unit, not with its activation as in `deconvnet.project`: a score may be negative, and a
+    rectified negative signal shows another map. Grad-CAM's map has one channel, and nothing below 0. images: as for `project`;
+    target: from `targets.of_classes` or `of_channels`. layer: of Grad-CAM and guided Grad-CAM; None: `grad_cam.last_maps`.
+    seed: of SmoothGrad's noise. steps: of integrated gradients. Raises ValueError for an unknown method, and as the methods.
     """
-    images = inputs.as_input(model, images)
-    layer, units = targets.of_classes(model, images, classes)
-    found = {rule: projection.project_units(model, images, layer, units, rule, signal=1.0) for rule in known_rules(rules)}
-    return {rule: patches.projections for rule, patches in found.items()}
+    if checks.known("method", method, METHODS) in RULES:
+        return gradients.projected(model, images, target, method)
+    return {
+        "gradient × input": lambda: gradients.gradient_times_input(model, images, target),
+        "SmoothGrad": lambda: gradients.smoothgrad(model, images, target, seed=seed),
+        "integrated gradients": lambda: gradients.integrated_gradients(model, images, target, steps=steps).maps,
+        "Grad-CAM": lambda: grad_cam.grad_cam(model, images, target, layer)[..., None],
+        "guided Grad-CAM": lambda: grad_cam.guided(model, images, target, layer),
+    }[method]()
 
 
 def competing(
     model: keras.Model,
     images: np.ndarray,
-    classes: np.ndarray,
-    layer: str,
+    target: np.ndarray | Target,
+    layer: str | None = None,
     seed: int = 0,
     methods: tuple[str, ...] = (*RULES, "SmoothGrad", "integrated gradients", "Grad-CAM"),
 ) -> dict[str, np.ndarray]:
-    """{method: maps of the class scores, float32 of the shape of `classes` + (height, width)}.
+    """{method: `measure` of its `attributions`}: float32 of the shape of the target's units + (height, width).
 
-    methods: of METHODS. SMOOTH are those that a network without rectifiers has too. layer: of Grad-CAM and guided Grad-CAM.
-    images, classes: as for `class_projections`. Raises ValueError for an unknown method, and as the methods.
+    target: as for `attributions`, or classes, as for `targets.of_classes`. methods: of METHODS. SMOOTH are those that a network
+    without rectifiers has too. The rest as for `attributions`. Raises ValueError also for one method that is no list.
     """
-    methods = [checks.known("method", method, METHODS) for method in checks.names("methods", methods)]
-    target = targets.of_classes(model, images, classes)
-    signed = {
-        **{rule: lambda rule=rule: class_projections(model, images, classes, (rule,))[rule] for rule in RULES},
-        "gradient × input": lambda: gradients.gradient_times_input(model, images, target),
-        "SmoothGrad": lambda: gradients.smoothgrad(model, images, target, seed=seed),
-        "integrated gradients": lambda: gradients.integrated_gradients(model, images, target).maps,
-        "guided Grad-CAM": lambda: grad_cam.guided(model, images, target, layer),
-    }
-    return {
-        method: measure(signed[method]()) if method in signed else grad_cam.grad_cam(model, images, target, layer)
-        for method in methods
-    }
+    if not isinstance(target, Target):
+        target = targets.of_classes(model, images, target)
+    return {method: measure(attributions(model, images, target, method, layer, seed)) for method in known_methods(methods)}
+
+
+def patches(
+    model: keras.Model,
+    images: np.ndarray,
+    layer: str,
+    units: Units,
+    method: str = "deconvnet",
+    *,
+    signal: float | None = None,
+    seed: int = 0,
+    steps: int | None = 16,
+) -> Patches:
+    """What each unit sees, beside its map by one of METHODS there: `deconvnet.project_units`, by other methods than rules too.
+
+    Their maps are of whole images, and cut to what the unit sees. signal: of a rule, as for `project_units`; seed, steps: as
+    for `attributions`; few steps are enough to see which pixels count. Raises ValueError as these.
+    """
+    if method in RULES:
+        return projection.project_units(model, images, layer, units, method, signal=signal)
+    maps = attributions(model, images, Target(layer, units), method, seed=seed, steps=steps)
+    return projection.cut(model, images, layer, units, maps.repeat(images.shape[3] // maps.shape[-1], axis=-1))
+
+
+def choose(model: keras.Model, method: str = "") -> tuple[str, ...]:
+    """The methods to look into a classifier by: `method`, or the best that its layers allow; then Grad-CAM, where it has maps.
+
+    The best is `deconvnet.preferred_rule`; where that is the gradient, integrated gradients: some nonlinearity has no rule.
+    Raises ValueError for an unknown method, and one that this network does not allow.
+    """
+    answer = graph.steps(model)[-1].name
+    if not method:
+        rule = choosing.preferred_rule(model, answer)
+        method = rule if rule != "gradient" else "integrated gradients"
+    if checks.known("method", method, METHODS) not in SMOOTH:
+        for _, layer, function, covered, _ in choosing.coverage(model, answer).itertuples():
+            if not covered:
+                needed = f"method {method!r} needs rectifiers, and layer {layer!r} applies {function}"
+                raise ValueError(f"{needed}: use one of {', '.join(map(repr, SMOOTH))}")
+    with_maps = ("Grad-CAM",) if grad_cam.last_maps(model, answer) else ()
+    if "Grad-CAM" in method and not with_maps:
+        raise ValueError(f"method {method!r} needs a layer with feature maps, and there is none below {answer!r}")
+    return tuple(dict.fromkeys((method, *with_maps)))
+
+
+def spread_layers(model: keras.Model, method: str, count: int) -> list[str]:
+    """`deconvnet.spread_layers`, but for Grad-CAM those with feature maps below them, of which it is made.
+
+    Raises ValueError where there is none.
+    """
+    layers = choosing.spread_layers(model, count)
+    found = [layer for layer in layers if "Grad-CAM" not in method or grad_cam.last_maps(model, layer)]
+    if not found:
+        raise ValueError(f"method {method!r} of hidden units needs feature maps below them, and below {layers} there are none")
+    return found
 
 
 def figure(images: np.ndarray, maps: dict[str, np.ndarray], titles: list[str]):
@@ -99,11 +160,18 @@ def figure(images: np.ndarray, maps: dict[str, np.ndarray], titles: list[str]):
     return figures.captioned(fig, "White is zero or below, black each map's largest value.")
 
 
-def known_rules(rules):
-    """The rules as a list; ValueError for an unknown one, or a single name."""
-    if isinstance(rules, str) or not rules:
-        raise ValueError(f"rules must be several names of {', '.join(map(repr, RULES))}, not {rules!r}")
-    return [checks.known("rule", rule, RULES) for rule in rules]
+def lay_over(ax, image, values):
+    """Draws a map over the gray copy of its image: brighter and denser is more, from 0 to a high percentile of the map."""
+    strength = np.maximum(values, 0)
+    limit = np.percentile(strength[strength > 0], figures.PERCENTILE) if strength.any() else 1
+    strength = np.minimum(strength / limit, 1)
+    figures.show(ax, image.mean(axis=2, keepdims=True))
+    ax.imshow(strength, cmap="inferno", vmin=0, vmax=1, alpha=0.8 * strength**0.5)
+
+
+def known_methods(methods):
+    """The methods as a list; ValueError for an unknown one, or a single name."""
+    return [checks.known("method", method, METHODS) for method in checks.names("methods", methods)]
 
 
 def check_maps(maps, shape):
@@ -122,41 +190,3 @@ def check_finite(maps):
     bad = np.flatnonzero(~np.isfinite(maps).reshape(len(maps), -1).all(axis=1))
     if len(bad):
         raise ValueError(f"map {bad[0]} holds NaN or infinity")
-
-
-def answers_figure(model, images, answers, confidence, class_names, labels=None, rule="deconvnet"):
-    """Each image under the class that was given, over the score of that class projected back to the pixels by `rule`.
-
-    images: (n, height, width, channels), uint8. answers, labels: integers (n,), given and true class; confidence: (n,),
-    probability of the given one.
-    """
-    names = [figures.plain(name) for name in class_names]
-    titles = [
-        f"{names[given]}, {100 * sure:.{3 if sure > 0.995 else 2}g} %" for given, sure in zip(answers, confidence, strict=True)
-    ]
-    if labels is not None:
-        titles = [f"{title}\nis {names[label]}" for title, label in zip(titles, labels, strict=True)]
-    driven = figures.to_display(class_projections(model, images, answers, rules=(rule,))[rule])
-    rows = np.concatenate([images / np.float32(255), driven])
-    titles += [f"for {names[given]}" for given in answers]
-    return figures.image_sheet(rows, titles, columns=len(images), caption=f"Rule {rule}. {figures.SCALING}")
-
-
-def answer_figure(model, image, class_names=(), rule="deconvnet", top=5):
-    """One image, the `top` classes that the model sees in it, and the score of the first of them projected back by `rule`.
-
-    image: (height, width, channels), as for `project`. class_names: of all classes; none: their numbers.
-    """
-    probabilities = model.predict(inputs.as_input(model, image[None]), verbose=0)[0]
-    best = probabilities.argsort()[::-1][:top]
-    names = [figures.plain(class_names[number]) if class_names else f"class {number}" for number in best]
-    projection = class_projections(model, image[None], best[:1], (rule,))[rule][0]
-    fig, axs = figures.panels(3, 2.7, sharey=False)
-    figures.show(axs[0], figures.pixels(image[None])[0], "the photograph")
-    axs[1].barh(names, probabilities[best])
-    axs[1].invert_yaxis()
-    axs[1].set(xlim=(0, 1), xlabel="probability", title="the network's answer")
-    figures.show(axs[2], figures.to_display(projection), f"what {names[0]!r} responded to")
-    for ax in axs[::2]:
-        figures.bare(ax)
-    return figures.captioned(fig, f"Rule {rule}. {figures.scaling()}")

@@ -56,8 +56,7 @@ def maps(models: dict[str, keras.Model], images: np.ndarray, label: int, share: 
     labels, side = np.full(len(images), label), _side(images.shape[1:3], share)
     found = {}
     for name, model in models.items():
-        guided = saliency.class_projections(model, images, labels, ("guided",))["guided"]
-        found[f"guided, {name}"] = saliency.measure(guided)
+        (found[f"guided, {name}"],) = saliency.competing(model, images, labels, methods=("guided",)).values()
     for name, model in models.items():
         last = deconvnet.rectified_convolutions(model)[-1]
         hidden = occlusion.measure(model, images, labels, last, size=side, stride=max(1, side // 3))

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from deconvlib import deconvnet, figures
+from deconvlib.experiments import saliency
 from deconvlib.lab.explorer import Explorer, explore
 
 UNITS = ("the strongest", "above the point", "the whole map")
@@ -86,8 +87,8 @@ def one_unit(model, image, layer, channel, point=None, **how):
     return projection, box
 
 
-def channels(model, images, strongest, rule="deconvnet") -> Explorer:
-    """The channels of some layers to leaf through: what excites each most, and the projections of that.
+def channels(model, images, strongest, method="deconvnet") -> Explorer:
+    """The channels of some layers to leaf through: what excites each most, and the maps of that by one of `saliency.METHODS`.
 
     images: those that were searched. strongest: {layer: Units of shape (channels, k)}, the deepest layer last.
     """
@@ -95,7 +96,7 @@ def channels(model, images, strongest, rule="deconvnet") -> Explorer:
 
     def draw(layer, channel):
         units = strongest[layer][[min(channel, counts[layer] - 1)]]
-        return deconvnet.gallery(deconvnet.project_units(model, images, layer, units, rule), columns=1)
+        return deconvnet.gallery(saliency.patches(model, images, layer, units, method), columns=1)
 
     return explore(
         draw, layer=list(strongest)[::-1], channel=(0, max(counts.values()) - 1),

@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from deconvlib import deconvnet
 from deconvlib.backend import keras
-from deconvlib.experiments import occlusion
+from deconvlib.experiments import occlusion, saliency, targets
 
 RNG = np.random.default_rng(0)
 CORNER = 4  # pixels a side of what the hand-built network looks at
@@ -62,6 +62,29 @@ def test_a_projection_agrees_with_the_occlusion_where_edges_do_not(corner):
     white = np.ones((1, 15, 17, 3), np.float32)
     table = occlusion.agreement(corner, white, occlusion.measure(corner, white, [1], "corner", channels=[1]))
     assert len(table) == 4 and table[["linear", "rank"]].isna().all(axis=None)
+
+
+def test_pictures_of_the_channel_that_is_followed(network, drawn):
+    images, labels = RNG.integers(0, 256, (2, 16, 16, 3), np.uint8), np.zeros(2, int)
+    found = occlusion.measure(network, images, labels, "relu2", size=8, stride=4)
+    methods = ("guided", "integrated gradients", "Grad-CAM")
+    pictures = occlusion.pictures(network, images, found, methods)
+    assert tuple(pictures) == methods
+    for image, channel in enumerate(found.channel[:, 0]):
+        one = images[[image]]
+        (expected,) = deconvnet.project(network, one, "relu2", int(channel), "guided", whole_map=True)
+        np.testing.assert_allclose(pictures["guided"][image], expected, atol=1e-5 * abs(expected).max())
+        unit = targets.of_channels(network, one, "relu2", int(channel))
+        for method in methods[1:]:
+            (expected,) = saliency.attributions(network, one, unit, method)
+            np.testing.assert_allclose(pictures[method][image], expected, atol=1e-5 * abs(expected).max())
+    fig = drawn(occlusion.figure(images, found, pictures, ["a", "b"], list("wxyz")))
+    titles = ["image, square", *methods, "map's sum", "its class", "most probable"]
+    assert [ax.get_title() for ax in fig.axes[:7]] == titles
+    said = fig.get_supxlabel().replace("\n", " ")
+    assert "Maps of the channel: gray is zero" in said and saliency.LAID_OVER in said
+    lowest = occlusion.measure(network, images, labels, "relu1", size=8, stride=4)
+    assert list(occlusion.pictures(network, images, lowest, methods)) == ["guided", "integrated gradients"]
 
 
 def test_each_image_is_judged_by_its_own_edges(corner):

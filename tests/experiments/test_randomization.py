@@ -7,12 +7,12 @@ import scipy.stats
 
 from deconvlib import deconvnet, networks
 from deconvlib.backend import keras
-from deconvlib.experiments import randomization, saliency
+from deconvlib.experiments import gradients, randomization, saliency, targets
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (5, 16, 16, 3), np.uint8)
 CASCADE = pd.DataFrame(
-    {"rule": ["guided"] * 4, "depth": [0, 1] * 2, "layer": ["none", "conv1"] * 2, "measure": ["SSIM"] * 4}
+    {"method": ["guided"] * 4, "depth": [0, 1] * 2, "layer": ["none", "conv1"] * 2, "measure": ["SSIM"] * 4}
     | {"reference": ["unrandomized"] * 2 + ["edge detector"] * 2, "value": [1, 0.5, 0.2, 0.1]}
     | {"low": [1, 0.4, 0.1, 0.0], "high": [1, 0.6, 0.3, 0.2]}
 )
@@ -32,7 +32,7 @@ def values(table, **where):
 def test_without_randomization_every_similarity_is_exactly_1(network, scores):
     hidden = randomization.cascade(network, IMAGES, "relu2", 3)
     for table in (scores, hidden):
-        assert set(table["rule"]) == set(deconvnet.RULES)
+        assert set(table["method"]) == set(deconvnet.RULES)
         first = table[(table["depth"] == 0) & (table["reference"] == "unrandomized")]
         assert len(first) == 9 and (first[["value", "low", "high"]] == 1).all(axis=None)
         assert (table[(table["depth"] > 0) & (table["reference"] == "unrandomized")]["value"] < 1).all()
@@ -42,7 +42,7 @@ def test_layers_are_randomized_from_the_top_each_with_its_normalization(network,
     assert scores.drop_duplicates("depth")["layer"].tolist() == ["none", "logits", "dense1", "conv2", "conv1"]
     drawn, draw = [], randomization.initial_weights
     monkeypatch.setattr(randomization, "initial_weights", lambda layer, seed: drawn.append(layer.name) or draw(layer, seed))
-    randomization.cascade(network, IMAGES, "relu2", 0, rules=("gradient",))
+    randomization.cascade(network, IMAGES, "relu2", 0, methods=("gradient",))
     assert drawn == ["conv2", "norm2", "conv1", "norm1"]
 
 
@@ -54,7 +54,7 @@ def test_the_unit_stays_the_same_one(network, monkeypatch):
         return project(model, images, layer, units, rule, signal=signal)
 
     monkeypatch.setattr(deconvnet.projection, "project_units", record)
-    randomization.cascade(network, IMAGES, "relu2", np.arange(5), rules=("gradient",))
+    randomization.cascade(network, IMAGES, "relu2", np.arange(5), methods=("gradient",))
     maps = keras.Model(network.input, network.get_layer("relu2").output).predict(IMAGES / np.float32(255), verbose=0)
     strongest = [np.unravel_index(maps[i, :, :, i].argmax(), maps.shape[1:3]) for i in range(5)]
     assert len(asked) == 4
@@ -68,13 +68,37 @@ def test_of_a_linear_network_nothing_remains():
     model = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Flatten(), keras.layers.Dense(4, name="logits")])
     table = randomization.cascade(model, IMAGES, "logits", 2)
     for rule in deconvnet.RULES:
-        was, now = values(table, rule=rule, measure="signed rank correlation", reference="unrandomized")
+        was, now = values(table, method=rule, measure="signed rank correlation", reference="unrandomized")
         assert was == 1 and abs(now) < 0.15
+
+
+def test_maps_by_any_method_are_followed():
+    """Of a network that no rule covers: at first they are themselves, at last those of the random network."""
+    model = networks.classifier((16, 16, 3), 4, filters=(6, 8), activation="gelu", normalization="batch")
+    methods, classes = saliency.choose(model), np.array([0, 1, 2, 3, 0])
+    table = randomization.cascade(model, IMAGES, "softmax", classes, (*methods, "SmoothGrad"))
+    assert table["method"].unique().tolist() == ["integrated gradients", "Grad-CAM", "SmoothGrad"]
+    for method in methods:
+        first, *others = values(table, method=method, measure="SSIM", reference="unrandomized")
+        assert first == 1 and max(others) < 1
+    assert len(randomization.figure(table).axes[0].lines) == 2 * 3 + 1
+
+    def maps(model):
+        found = gradients.integrated_gradients(model, IMAGES, targets.of_classes(model, IMAGES, classes), steps=16).maps
+        return saliency.measure(found)
+
+    fresh, seeds = keras.models.clone_model(model), np.random.default_rng(0).integers(2**31, size=(5, 2)).tolist()
+    drawn = [["logits"], ["dense1"], ["conv2", "norm2"], ["conv1", "norm1"]]
+    for layers, each in zip(drawn, seeds[1:], strict=True):
+        for layer, seed in zip(layers, each, strict=False):
+            fresh.get_layer(layer).set_weights(randomization.initial_weights(model.get_layer(layer), seed))
+    expected = randomization.ssim(maps(fresh), maps(model)).mean()
+    assert values(table, method=methods[0], measure="SSIM", reference="unrandomized")[-1] == pytest.approx(expected, abs=1e-4)
 
 
 def test_the_model_is_unchanged_also_after_an_error(network, monkeypatch):
     weights, config, nodes = network.get_weights(), network.to_json(), [len(layer._inbound_nodes) for layer in network.layers]
-    randomization.cascade(network, IMAGES, "relu1", 0, rules=("guided",))
+    randomization.cascade(network, IMAGES, "relu1", 0, methods=("guided",))
     draw = randomization.initial_weights
 
     def fail(layer, seed):
@@ -84,7 +108,7 @@ def test_the_model_is_unchanged_also_after_an_error(network, monkeypatch):
 
     monkeypatch.setattr(randomization, "initial_weights", fail)
     with pytest.raises(RuntimeError, match="in the middle"):
-        randomization.cascade(network, IMAGES, "softmax", 0, rules=("guided",))
+        randomization.cascade(network, IMAGES, "softmax", 0, methods=("guided",))
     assert all(np.array_equal(a, b) for a, b in zip(weights, network.get_weights(), strict=True))
     assert network.to_json() == config
     assert [len(layer._inbound_nodes) for layer in network.layers] == nodes
@@ -144,7 +168,7 @@ def test_the_statistics_of_the_images_are_kept():
     with_layer = keras.Sequential([keras.Input((8, 8, 3)), *layers, keras.layers.Flatten(), keras.layers.Dense(3)])
     expected = deconvnet.project(with_layer, images, with_layer.layers[-1].name, 1, "gradient")
     logits = with_layer.predict(images, verbose=0)[:, 1]
-    found = saliency.class_projections(with_layer, images, np.ones(4, int), ("gradient",))["gradient"]
+    found = saliency.attributions(with_layer, images, targets.of_classes(with_layer, images, np.ones(4, int)), "gradient")
     np.testing.assert_allclose(found * logits[:, None, None, None], expected, atol=1e-5 * np.abs(expected).max())
 
 
@@ -182,7 +206,9 @@ def test_a_cascade_shows_both_references_and_names_the_layers(drawn):
         ),
         (lambda m: randomization.cascade(m, IMAGES, "relu1", np.zeros(3, int)), "one for each of the 5 images"),
         (lambda m: randomization.cascade(m, IMAGES, "relu9", 0), "'relu9' is not in this model; did you mean 'relu"),
-        (lambda m: randomization.cascade(m, IMAGES, "relu1", 0, rules=("guide",)), "rule 'guide'"),
+        (lambda m: randomization.cascade(m, IMAGES, "relu1", 0, methods=("guide",)), "method 'guide'"),
+        (lambda m: randomization.cascade(m, IMAGES, "relu1", 0, methods="guided"), "methods must be a list or tuple of"),
+        (lambda m: randomization.cascade(m, IMAGES, "relu1", 0, methods=("Grad-CAM",)), "maps below the units of"),
         (lambda m: randomization.cascade(m, IMAGES[:, :8], "relu1", 0), "do not fit this model"),
         (lambda m: randomization.cascade(m, IMAGES, "relu1", 0, depths=1), "depths must be 2 or more"),
         (lambda m: randomization.cascade(m, IMAGES, "rescale", 0), "no weights between the pixels and this layer"),

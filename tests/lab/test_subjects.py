@@ -59,7 +59,8 @@ def test_a_click_on_the_sheet_chooses_its_image_and_on_the_image_its_unit(search
     assert panel.clicked("image", 3.2, 1.6, panel.values) == {"unit": "above the point", "row": 2, "column": 3}
     for unit in ("above the point", "the whole map"):
         assert moved(panel, unit=unit, channel=99).error is None  # beyond the last channel: the last
-    assert moved(panels.channels(model, images, strongest), channel=99).error is None
+    for method in ("deconvnet", "integrated gradients"):
+        assert moved(panels.channels(model, images, strongest, method), channel=99).error is None
 
 
 def test_images_are_browsed_by_class_and_likeness(few, tmp_path):
