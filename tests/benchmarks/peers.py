@@ -1,11 +1,12 @@
 """What can project units back to the pixels: this project, the bare cost of it, and other tools.
 
 Each function prepares one of them and returns a function without arguments that projects all `units`, of shape (channels,
-images). The other tools are called as their documentation shows: one channel at a time, on whole images. They seed with 1,
-deconvlib with the activation.
+images), or makes their maps. The other tools are called as their documentation shows: one channel, or one class, at a time, on
+whole images. They seed with 1, deconvlib with the activation.
 """
 
 import contextlib
+import functools
 from unittest import mock
 
 import numpy as np
@@ -13,6 +14,8 @@ import numpy as np
 from deconvlib import backend, deconvnet
 from deconvlib.backend import keras
 from deconvlib.deconvnet import projection
+from deconvlib.experiments import grad_cam as cam
+from deconvlib.experiments import gradients, targets
 
 
 def deconvlib(model, images, layer, units):
@@ -117,6 +120,85 @@ def xplique(model, images, layer, units):
         return np.array(tool(images[unit.image], np.stack([unit.row, unit.column, unit.channel], axis=1)))
 
     return lambda: _by_channel(project, units)
+
+
+def grad_cam(model, images, layer, units):
+    target = targets.Target(model.layers[-1].name, units)
+    return lambda: cam.grad_cam(model, images, target, layer)
+
+
+def class_passes(model, images, layer, units):
+    """One forward pass to the scores, and one backward pass to the pixels for each class, in one program."""
+
+    def pull(pixels, seeds):
+        with _pulled_often():
+            _, back = backend.vjp(forward, pixels)
+            return keras.ops.stack([back(seeds[:, turn]) for turn in range(len(units.channel))], axis=1)
+
+    def forward(pixels):
+        return deconvnet.graph.run(model, [pixels], lambda step, *a, **k: deconvnet.graph.at_inference(step.operation, *a, **k))
+
+    seeds = np.eye(model.output_shape[-1], dtype=np.float32)[units.channel.T]
+    program = backend.compiled(pull, model, images.shape[1:], seeds.shape[1:])
+    return lambda: program(images, seeds)
+
+
+def captum_grad_cam(model, images, layer, units):
+    """One class of all images at a time, as its documentation shows."""
+    from captum.attr import LayerAttribution, LayerGradCam
+
+    net, pixels = _classifier(model, images)
+    tool = LayerGradCam(net, net.features.get_submodule(layer))
+
+    def enlarged(unit):
+        small = tool.attribute(pixels, _classes(unit, pixels), relu_attributions=True)
+        return LayerAttribution.interpolate(small, images.shape[1:3], "bilinear").detach().cpu().numpy()
+
+    return lambda: _by_channel(enlarged, units)
+
+
+def integrated_gradients(model, images, _, units):
+    target = targets.Target(model.layers[-1].name, units)
+    return lambda: gradients.integrated_gradients(model, images, target, steps=gradients.STEPS)
+
+
+def captum_integrated(model, images, _, units):
+    """At the same points, as many at once as this project takes."""
+    from captum.attr import IntegratedGradients
+
+    net, pixels = _classifier(model, images)
+    how = {"n_steps": gradients.STEPS, "method": "riemann_middle", "internal_batch_size": 256}
+
+    def one(unit):
+        return IntegratedGradients(net).attribute(pixels, target=_classes(unit, pixels), **how).cpu().numpy()
+
+    return lambda: _by_channel(one, units)
+
+
+def _classifier(model, images):
+    """(the classifier in PyTorch, images as it takes them), on the device."""
+    import torch
+    import torch_nets
+
+    device = "cuda" if backend.accelerator() and torch.cuda.is_available() else "cpu"
+    net = torch_nets.WithClasses(model, torch_nets.chain(model)).to(device)
+    return net, torch.from_numpy(images).permute(0, 3, 1, 2).contiguous().to(device)
+
+
+def _classes(unit, pixels):
+    import torch
+
+    return torch.from_numpy(unit.channel).to(pixels.device)
+
+
+def _pulled_often():
+    """Within, a way back may be gone several times: TensorFlow forgets it after the first."""
+    if backend.NAME != "tensorflow":
+        return contextlib.nullcontext()
+    import tensorflow
+
+    tape = functools.partial(tensorflow.GradientTape, persistent=True)
+    return mock.patch.object(tensorflow, "GradientTape", tape)
 
 
 def strongest(model, images, layers, _):

@@ -22,6 +22,7 @@ import peers
 import table
 
 from deconvlib import backend, data, deconvnet
+from deconvlib.experiments import targets
 from deconvlib.lab import record
 
 FOLDER = Path(__file__).parents[2] / "reports" / "benchmarks"
@@ -38,6 +39,8 @@ class Case(NamedTuple):
     channels: int  # in one run of the first two contenders; the others project one
     aims: dict[str, float]  # {contender: the least number of times as long as the first that it shall take}
     contenders: tuple[str, ...] = ("deconvlib", "bare_cost", "captum", "captum_cut", "xplique", "tf_keras_vis")
+    classes: int = 0  # whose maps all contenders make, instead of projections
+    images: int = IMAGES
 
 
 CONVOLUTIONS = [f"conv{i}" for i in range(1, 7)]
@@ -47,6 +50,14 @@ CASES = [
     Case("VGG16, block5_conv3", "vgg16", "block5_conv3", 8, {"bare_cost": 0.8, "captum": 2}),
     Case("Recommended network, relu6", "recommended", "relu6", 64, {"bare_cost": 0.8}),
     Case("Strongest units of all convolutions", "recommended", CONVOLUTIONS, 0, {"predict": 0.8}, ("strongest", "predict")),
+    Case(
+        *("Recommended network, Grad-CAM of 10 classes", "recommended", "pool3", 0, {"class_passes": 1 / 1.5}),
+        *(("grad_cam", "class_passes", "captum_grad_cam"), 10, 100),
+    ),
+    Case(
+        *("Recommended network, integrated gradients of a class", "recommended", "pool3", 0, {}),
+        *(("integrated_gradients", "captum_integrated"), 1),
+    ),
 ]
 
 
@@ -75,12 +86,15 @@ def main():
 def measure(case: Case, channels: int) -> dict:
     """{title, on: what the contenders worked on, rows: one for each, with its times or why there are none}."""
     model = getattr(nets, case.net)()
-    noise = nets.noise(IMAGES, model.input.shape[1])
-    images, on = (noise, f"{IMAGES} images of noise") if case.channels else _many_images()
-    units = deconvnet.strongest(model, images, [case.layer], IMAGES)[case.layer] if case.channels else None
+    noise, units = nets.noise(case.images, model.input.shape[1]), None
+    images, on = (noise, f"{case.images} images of noise") if case.channels or case.classes else _many_images()
+    if case.channels:
+        units = deconvnet.strongest(model, images, [case.layer], IMAGES)[case.layer]
+    if case.classes:
+        units = targets.of_classes(model, images, np.arange(case.classes)[:, None].repeat(case.images, axis=1)).units
     contenders = []
     for index, name in enumerate(case.contenders):
-        some = units and units[: channels if index < 2 else 1]
+        some = units and units[: case.classes or (channels if index < 2 else 1)]
         process = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
         row = {"contender": name, "units": some.image.size if some else len(images), "aim": case.aims.get(name)}
         contenders.append((process, process.submit(prepare, name, case.net, images, case.layer, some), row, []))

@@ -12,6 +12,11 @@ NAMES = {
     "xplique": "Xplique DeconvNet",
     "tf_keras_vis": "tf-keras-vis, guided back-propagation",
     "strongest": "deconvlib.deconvnet.strongest",
+    "grad_cam": "deconvlib.experiments.grad_cam",
+    "class_passes": "one forward pass, and a backward pass for each class",
+    "captum_grad_cam": "Captum LayerGradCam",
+    "integrated_gradients": "deconvlib.experiments.gradients",
+    "captum_integrated": "Captum IntegratedGradients, as many steps",
     "predict": "model.predict",
 }
 HEAD = """# Benchmarks
@@ -19,10 +24,11 @@ HEAD = """# Benchmarks
 `make benchmark` measures this anew, on two cores; under `KERAS_BACKEND=jax` on a GPU: `python tests/benchmarks/speed.py`. That
 the projections agree with Captum's, unit by unit, is tested by `tests/benchmarks/agreement.py`.
 
-Time is that of one unit (or image), the median of three rounds in which all took turns, without compilation; ×, how many times
-that of this project, the median over the rounds; aim, the least that × should be: 0.8 beside the bare cost allows this project
-1.25 times as long. The first run is of all units, with compilation. Memory is the peak above the loaded network, results and
-all. The other tools project one channel of nine images at a time, through whole images; Captum runs the network to its end.
+Time is that of one unit (or map, or image), the median of three rounds in which all took turns, without compilation; ×, how
+many times that of this project, the median over the rounds; aim, the least that × should be: 0.8 beside the bare cost allows
+this project 1.25 times as long. The first run is of all units, with compilation. Memory is the peak above the loaded network,
+results and all. The other tools project one channel of nine images at a time, or make the maps of one class of all images,
+through whole images; Captum runs the network to its end.
 """
 
 

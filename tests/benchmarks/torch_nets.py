@@ -35,17 +35,18 @@ class Residual(nn.Module):
 
 
 class WithClasses(nn.Module):
-    """The scores, before the softmax, of a model made by `nets.with_classes`; features: what is below its means."""
+    """The scores, before the softmax, of a classifier; features: the part of it that has maps."""
 
     def __init__(self, model, features):
         super().__init__()
-        kernel, bias = (torch.from_numpy(weight) for weight in model.get_layer("logits").get_weights())
-        self.features, self.logits = features, nn.Linear(*kernel.shape)
-        self.logits.weight.data, self.logits.bias.data = kernel.T.contiguous(), bias
+        self.features, self.head = features, nn.Sequential()
+        for layer in model.layers:
+            if len(layer.output.shape) == 2 and type(layer).__name__ != "Softmax":
+                self.head.add_module(layer.name, _module(layer))
         self.eval()
 
     def forward(self, x):
-        return self.logits(self.features(x).mean(dim=(2, 3)))
+        return self.head(self.features(x).permute(0, 2, 3, 1))  # whose units Keras counts with the channels last
 
 
 def _module(layer):
@@ -68,7 +69,26 @@ def _module(layer):
             return norm
         case "Conv2D":
             return _convolution(layer, *weights)
+        case "GlobalAveragePooling2D":
+            return _Mean()
+        case "Flatten":
+            return nn.Flatten()
+        case "Dropout":
+            return nn.Dropout(layer.rate)
+        case "Dense":
+            return _dense(layer, *weights)
     raise ValueError(f"layer {layer.name!r} is a {type(layer).__name__}; no module of PyTorch is written here for it")
+
+
+class _Mean(nn.Module):
+    def forward(self, x):
+        return x.mean(dim=(1, 2))
+
+
+def _dense(layer, kernel, bias):
+    module = nn.Linear(*kernel.shape)
+    module.weight.data, module.bias.data = kernel.T.contiguous(), bias
+    return nn.Sequential(module, *[nn.ReLU()] * (layer.activation.__name__ == "relu"))
 
 
 def _convolution(layer, kernel, bias=None):
