@@ -76,6 +76,7 @@ OTHERS = {
             "fitting": "squeeze",
             "number": 100,
             "layers": ["relu2"],
+            "method": "integrated gradients",
             "channels": 2,
             "top": 2,
             "examined": 2,

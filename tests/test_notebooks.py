@@ -1,5 +1,6 @@
 """Every notebook keeps the house form, and runs with other parameters than its defaults."""
 
+import json
 import re
 from pathlib import Path
 
@@ -151,6 +152,18 @@ def test_the_audit_takes_a_fresh_mobilenet(hostile, tmp_path, capfd):
     assert run.run(["14"], overrides=given, out=tmp_path, folder=FOLDER) == 0, capfd.readouterr().out
     page = (tmp_path / "14_your_model.html").read_text(encoding="utf-8")
     assert "36 of 36 nonlinearities are covered" in page and "their labels are left aside" in page
+
+
+def test_the_audit_takes_networks_that_no_rule_covers(hostile, tmp_path, capfd):
+    networks.classifier((24, 20, 3), 2, filters=(4, 8), activation="gelu", pooling="average").save(tmp_path / "own.keras")
+    given = SMALL | {"model_path": str(tmp_path / "own.keras"), "images": str(hostile)}
+    assert run.run(["14"], overrides=given, out=tmp_path / "out", folder=FOLDER) == 0, capfd.readouterr().out
+    page = (tmp_path / "out" / "14_your_model.html").read_text(encoding="utf-8")
+    assert "methods: integrated gradients, Grad-CAM" in page and "integrated gradients miss a change of score by" in page
+    metrics = json.loads((tmp_path / "out" / "14_your_model" / "metrics.json").read_text(encoding="utf-8"))["metrics"]
+    assert metrics["method"] == "integrated gradients" and 0 <= metrics["completeness gap"] < 0.05
+    assert run.run(["14"], overrides=given | {"method": "guided"}, out=tmp_path / "guided", folder=FOLDER) == 1
+    assert "method 'guided' needs rectifiers, and layer 'conv1' applies gelu: use one of" in capfd.readouterr().out
 
 
 OWN = {  # small, so that a minute is enough for all of them

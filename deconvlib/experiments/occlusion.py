@@ -241,7 +241,7 @@ def figure(images, occluded, projections, titles, class_names):
     patches = [Rectangle((0, 0), 1, 1, color=palette(label % palette.N), label=class_names[label]) for label in classes]
     fig.legend(handles=patches, loc="outside upper center", ncols=min(len(patches), 8))
     said = "Each place of a map: the square centred there. Red: hiding it lowers the map's sum; blue: it raises it."
-    scaled = figures.scaling(what="Projections" if set(named) <= {"projection", *RULES} else "Maps of the channel")
+    scaled = figures.scaling(what="Projections" if named is not projections else "Maps of the channel")
     scaled += f" {saliency.LAID_OVER}" if "Grad-CAM" in named else ""
     return figures.captioned(fig, f"{said}\n{scaled}")
 
