@@ -18,6 +18,8 @@ unexport PYTHONDONTWRITEBYTECODE
 report: $(READY)  ## run the series under PROFILE into reports/PROFILE
 	$(BIN)/python -m deconvlib run --profile $(PROFILE)
 
+setup: $(READY)  ## .venv with all that the notebooks need
+
 wheel: $(READY)  ## what a user installs: the wheel by itself, then with the notebooks
 	bash tests/wheel.sh $(BIN)
 
@@ -70,4 +72,4 @@ $(READY)-benchmark: $(READY)
 	  decorator==5.3.1
 	touch $@
 
-.PHONY: report test wheel benchmark lab app screenshots notebooks lock
+.PHONY: report setup test wheel benchmark lab app screenshots notebooks lock
