@@ -76,9 +76,9 @@ def class_sheet(images, labels, class_names, per_class=10, seed=0):
     height, width = images.shape[1:3]
     # smaller than the text: a sheet of photographs at full width is a megabyte
     fig = figures.figure(0.62 * figures.WIDTH * len(class_names) * height / (per_class * width), 0.7 * figures.WIDTH)
-    ax = fig.subplots()
-    ax.imshow(figures.mosaic(sheet, gap=1))
-    ax.set_yticks(np.arange(len(class_names)) * (height + 1) + height / 2, class_names)
+    ax, gap = fig.subplots(), max(1, width // 32)  # photographs are drawn smaller, and a gap of one pixel would be lost
+    ax.imshow(figures.mosaic(sheet, gap))
+    ax.set_yticks(np.arange(len(class_names)) * (height + gap) + height / 2, class_names)
     ax.set_xticks([])
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
@@ -87,11 +87,11 @@ def class_sheet(images, labels, class_names, per_class=10, seed=0):
 
 def class_sizes(sizes, class_names):
     """Bars of class sizes. sizes: {name of the set: counts (classes,)}; one panel a set."""
-    fig, axs = figures.panels(len(sizes), 0.22 * len(class_names) + 0.8)
+    fig, axs = figures.panels(len(sizes), 0.22 * len(class_names) + 0.95)
     for ax, (name, counts) in zip(axs, sizes.items(), strict=True):
         bars = ax.barh(class_names, counts)
         ax.bar_label(bars, padding=2, fontsize=7)
-        ax.set(title=f"{name}: {int(np.sum(counts)):,}", xlabel="training images")
+        ax.set(title=f"{name}\n{int(np.sum(counts)):,} images", xlabel="training images")
         ax.margins(x=0.18)
         ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     axs[0].invert_yaxis()

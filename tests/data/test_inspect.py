@@ -45,3 +45,11 @@ def test_near_duplicates_finds_the_planted_ones(shapes):
 )
 def test_every_figure_can_be_drawn(draw, drawn):
     drawn(draw())
+
+
+@pytest.mark.parametrize(("side", "gap"), [(8, 1), (96, 3)])
+def test_rows_of_a_class_sheet_have_white_between_their_images(side, gap):
+    black = np.zeros((4, side, side, 3), np.uint8)
+    (image,) = data.class_sheet(black, np.zeros(4, int), ("a",), per_class=2).axes[0].images
+    row = np.asarray(image.get_array())[0, :, 0]
+    assert row.tolist() == side * [0] + gap * [1] + side * [0]
