@@ -166,7 +166,8 @@ def pooled_figure(pooled, compared, kinds, single):
         regimes = compared[(compared["variant"] == row["variant"]) & (compared["control"] == row["control"])]
         for one in regimes.to_dict("records"):
             left.plot(100 * one["difference"], place, "o", color=colour[kinds[one["regime"]]], fillstyle="none", markersize=4)
-        _bar(left, row, place, fmt="D", color="0.15", fillstyle="full" if row["p_holm"] < 0.05 else "none")
+        # an open one is white: the circles behind it would fill it
+        _bar(left, row, place, fmt="D", color="0.15", mfc="0.15" if row["p_holm"] < 0.05 else "white", zorder=3)
     left.set_yticks(range(len(pooled)), [f"{row.variant}  (over {row.control})" for row in pooled.itertuples()], fontsize=7)
     left.set_title("pooled over the regimes", fontsize=8)
     chosen = compared[compared["variant"] == single]

@@ -178,9 +178,11 @@ def test_regimes_that_differ_by_nothing_are_pooled_and_a_single_one_is_not():
 
 
 def test_the_pooled_figure_has_diamonds_over_the_regimes_circles(drawn):
-    pooled = COMPARED.iloc[[0]].assign(p_holm=0.01)
-    left, right = drawn(statistics.pooled_figure(pooled, COMPARED, {"few": "few labels", "tail": "long tail"}, "a")).axes
+    pooled, given = COMPARED.iloc[[0]], (COMPARED, {"few": "few labels", "tail": "long tail"}, "a")
+    left, right = drawn(statistics.pooled_figure(pooled.assign(p_holm=0.01), *given)).axes
     assert [line.get_xdata()[0] for line in left.lines[:2]] == [2, 0]
     assert left.containers[0].lines[0].get_xydata().tolist() == [[2, 0]]
-    assert left.containers[0].lines[0].get_fillstyle() == "full"
+    assert left.containers[0].lines[0].get_markerfacecolor() == "0.15"
     assert [label.get_text() for label in right.get_yticklabels()] == ["few", "tail"]
+    left, _ = statistics.pooled_figure(pooled.assign(p_holm=0.2), *given).axes
+    assert left.containers[0].lines[0].get_markerfacecolor() == "white"
