@@ -7,6 +7,7 @@ force, and a notebook would keep them.
 import contextlib
 import itertools
 import os
+import sys
 
 import numpy
 
@@ -26,8 +27,25 @@ def _silent_stderr():
         os.close(nowhere)
 
 
+class _NoJax:
+    """A finder that hides JAX from TensorFlow, which imports it, where it is there, for a converter: half a second."""
+
+    def find_spec(self, name, path=None, target=None):
+        if name == "jax" and "tensorflow" in sys.modules:
+            raise ModuleNotFoundError("hidden from TensorFlow", name=name)
+
+
+@contextlib.contextmanager
+def _without_jax():
+    sys.meta_path.insert(0, hiding := _NoJax())
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(hiding)
+
+
 try:
-    with _silent_stderr():
+    with _silent_stderr(), _without_jax():
         import keras
 except ModuleNotFoundError as missing:
     raise ImportError(

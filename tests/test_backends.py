@@ -84,6 +84,7 @@ if sys.argv[2] == "jax":  # on a GPU the iterations would lose their way in TF32
     assert "HIGHEST" in str(jax.make_jaxpr(networks.network_deconvolution.inverse_square_root)(np.eye(3, dtype=np.float32)))
 model.save(sys.argv[1] + ".keras")
 np.savez(sys.argv[1], *(np.asarray(array, float) for array in found), loss=history["loss"])
+assert ("jax" in sys.modules) == (sys.argv[2] == "jax"), "TensorFlow imports JAX where it can"
 sys.exit(("tensorflow" in sys.modules) != (sys.argv[2] == "tensorflow"))
 """
 
