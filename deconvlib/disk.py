@@ -1,16 +1,34 @@
 """Files that are whole or not there: a process that is killed leaves no half of one. And where the cache is."""
 
 import contextlib
+import hashlib
 import os
 import uuid
 from pathlib import Path
 
+import numpy as np
 from platformdirs import user_cache_dir
 
 
 def cache() -> Path:
     """The folder of what can be made again: the one that DECONVLIB_CACHE names, else the user's cache. It may not exist."""
     return Path(os.environ.get("DECONVLIB_CACHE") or user_cache_dir("deconvlib"))
+
+
+def kept(told: str, make) -> list[np.ndarray]:
+    """The arrays that make() returns, from the cache where they lie there. told: all that they depend on.
+
+    A file that cannot be read is made again; a cache that cannot be written costs time next time, nothing else.
+    """
+    path = cache() / f"{hashlib.blake2b(told.encode(), digest_size=16).hexdigest()}.npz"
+    with contextlib.suppress(Exception), np.load(path, allow_pickle=False) as held:  # not there, or cut short: make them
+        return [held[name] for name in held.files]
+    arrays = list(make())
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole(path, shared=True) as part:
+            np.savez(part, *arrays)
+    return arrays
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 import errno
 import os
 
+import numpy as np
 import pytest
 
 from deconvlib import disk
@@ -59,3 +60,20 @@ def test_the_cache_lies_where_the_environment_says(tmp_path, monkeypatch):
     assert disk.cache() == tmp_path
     monkeypatch.delenv("DECONVLIB_CACHE")
     assert disk.cache().name == "deconvlib"
+
+
+def test_arrays_are_made_once_and_kept(tmp_path, monkeypatch):
+    monkeypatch.setenv("DECONVLIB_CACHE", str(tmp_path / "cache"))
+    made = []
+
+    def make():
+        made.append(1)
+        return np.arange(3), np.ones((2, 2), bool)
+
+    for told in ("é", "é", "other"):
+        one, other = disk.kept(told, make)
+        assert one.tolist() == [0, 1, 2] and other.dtype == bool and other.shape == (2, 2)
+    assert len(made) == 2
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("DECONVLIB_CACHE", str(tmp_path / "file/cache"))
+    assert len(disk.kept("é", make)) == 2, "a cache that cannot be written costs only time"

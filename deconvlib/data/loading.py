@@ -88,7 +88,7 @@ def _size(image_size):
 def _find(name, data_dir, size, fitting, seed):
     path = Path(os.path.expanduser(name))
     if name == "shapes":
-        return shapes.shapes(seed=seed)
+        return shapes.kept(seed)
     if name == "photographs":
         return photographs.tiles(image_size=size or (photographs.SIDE, photographs.SIDE), seed=seed)
     if name == "digits":

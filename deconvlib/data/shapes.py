@@ -1,8 +1,10 @@
 """Generated images whose objects are known: ten shapes on textured grounds, and scenes of several of them."""
 
+from pathlib import Path
+
 import numpy as np
 
-from deconvlib import allowed
+from deconvlib import allowed, disk
 from deconvlib.data.dataset import Dataset, Scenes
 
 SHAPES = ("disk", "ring", "square", "triangle", "cross", "star", "crescent", "heart", "arrow", "bars")
@@ -19,6 +21,18 @@ def shapes(train: int = 10_000, test: int = 2_000, seed: int = 0) -> Dataset:
     parts = [_draw(count, np.random.default_rng([seed, part])) for part, count in enumerate((train, test))]
     (x_train, y_train, masks_train), (x_test, y_test, masks_test) = parts
     return Dataset("shapes", x_train, y_train, x_test, y_test, SHAPES, masks_train, masks_test)
+
+
+def kept(seed: int = 0) -> Dataset:
+    """`shapes(seed=seed)`, drawn once and then read from the cache: to draw them takes seconds, and most notebooks do."""
+
+    def draw():
+        one = shapes(seed=seed)
+        return one.x_train, one.y_train, one.x_test, one.y_test, one.masks_train, one.masks_test
+
+    told = f"{seed} {np.__version__} {Path(__file__).read_text(encoding='utf-8')}"
+    *parts, masks_train, masks_test = disk.kept(told, draw)
+    return Dataset("shapes", *parts, SHAPES, masks_train, masks_test)
 
 
 def scenes(train: int = 2000, test: int = 400, objects: int = 3, side: int = 48, seed: int = 0) -> Scenes:

@@ -1,5 +1,7 @@
 """Generated images and scenes: what lies where in them, and that they repeat."""
 
+import sys
+
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
@@ -15,6 +17,22 @@ def test_shapes_are_images_with_masks_that_repeat_from_a_seed(shapes):
     few = data.shapes(10, 500)
     np.testing.assert_array_equal(few.x_test, shapes.x_test)  # streams are independent
     assert not np.array_equal(few.x_train, data.shapes(10, 1, seed=1).x_train)
+
+
+def test_shapes_are_drawn_once_for_a_seed(cache, monkeypatch):
+    drawn, module = [], sys.modules["deconvlib.data.shapes"]
+    draw = data.shapes
+    monkeypatch.setattr(module, "shapes", lambda seed: drawn.append(seed) or draw(20, 10, seed))
+    first, again, other = data.load("shapes"), data.load("shapes"), data.load("shapes", seed=1)
+    assert drawn == [0, 1]
+    for name, value in vars(draw(20, 10)).items():
+        np.testing.assert_array_equal(getattr(first, name), value)
+        np.testing.assert_array_equal(getattr(again, name), value)
+    assert (other.x_train != first.x_train).any()
+    for file in cache.iterdir():
+        file.write_bytes(file.read_bytes()[:-50])  # cut short
+    np.testing.assert_array_equal(data.load("shapes").masks_test, first.masks_test)
+    assert drawn == [0, 1, 0] and len(list(cache.iterdir())) == 2
 
 
 def test_masks_lie_on_the_object(shapes):
