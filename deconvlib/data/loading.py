@@ -57,8 +57,8 @@ def load(
     "squeeze" keeps all of the image; a line says of how many. Images stand upright, by EXIF, and over white where they are
     transparent; of several frames the first counts, and a line says so. They have
     one channel if all files are grey, else RGB. Values of more than 8 bits lose their lowest: of 16, or of as many as the
-    files say, or the largest value of all images needs. Decoded folders and archives are kept in a cache: the folder
-    DECONVLIB_CACHE, or the system's.
+    files say, or the largest value of all images needs. Decoded folders and archives, and "shapes", are kept in a cache: the
+    folder DECONVLIB_CACHE, or the system's.
     Raises ValueError for an unknown name, a folder without two classes, images of several sizes, a corrupt image (named);
     FileNotFoundError if there is neither a file nor a download.
     """

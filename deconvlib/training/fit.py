@@ -64,6 +64,7 @@ def fit(
         that `hold_out` returns, whose test images are held-out training images. A backup also holds their attributes that
         are numbers, texts, arrays, or lists and dictionaries of them.
     verbose: prints one line an epoch with the time left. seed: of the images' order; the model has its own for the rest.
+    Called again for one model with the same settings, whatever its weights, the images and the seed, it begins a second sooner.
     Raises ValueError for settings that cannot work; FloatingPointError where the loss or a weight is no longer a number,
     with its step or epoch; the model then has the weights of the last good epoch.
     """
