@@ -71,7 +71,7 @@ def test_each_activation_works_in_a_classifier(activation):
         ((0, float("nan")), allowed.SETTINGS["pixels"], "two numbers"),
         ([32, 48, 3], allowed.SETTINGS["image_size"], r"a side in pixels, or \[height, width\], not"),
         (1, allowed.FLAG, "must be true or false, not 1"),
-        ("grad-cam", allowed.SETTINGS["method"], "x 'grad-cam' is not known; did you mean 'Grad-CAM'"),
+        ("Grad-Cam", allowed.SETTINGS["method"], "x 'Grad-Cam' is not known; did you mean 'Grad-CAM'"),
         (None, allowed.SETTINGS["method"], "must be empty, for the best that the network allows, or one of deconvnet,"),
     ],
 )
