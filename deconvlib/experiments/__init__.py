@@ -23,6 +23,7 @@ from deconvlib.experiments import (
     randomization,
     restoration,
     saliency,
+    scorecard,
     segmentation,
     statistics,
     synthesis,

@@ -95,7 +95,7 @@ def figure(deletions, insertions):
 
     deletions, insertions: {method: Curve}, from `deletion` and `insertion`.
     """
-    fig, axs = figures.panels(2, 3.4)
+    fig, axs = figures.panels(2, 2.8 + 0.18 * -(-len(deletions) // 2))
     for ax, named, verb in zip(axs, (deletions, insertions), ("deleted", "inserted"), strict=True):
         for index, (method, curve) in enumerate(named.items()):
             mean, half = statistics.interval(curve.probability)

@@ -26,7 +26,7 @@ class Occlusion(NamedTuple):
     """The answers of a classifier, and k channels of `layer`, while a square hides part of n images at R × C places.
 
     row, column: integers (R,) and (C,), the upper left pixel of each square, `size` pixels a side.
-    channel: integers (n, k). activation: float32 (n, R, C, k), the sum of each channel's map.
+    channel: integers (n, k). activation: float32 (n, R, C, k), the sum of each channel's map, or one unit of it.
     probability: float32 (n, R, C), of the true class. predicted: integers (n, R, C), the most probable class.
     whole_activation (n, k), whole_probability (n,), whole_predicted (n,): the same with nothing hidden.
     """
@@ -53,6 +53,7 @@ def measure(
     size: int = 8,
     stride: int = 2,
     fill: str = "gray",
+    unit: bool = False,
 ) -> Occlusion:
     """What `model` answers while a square slides over each image.
 
@@ -62,6 +63,7 @@ def measure(
     size: of the square, in pixels. stride: pixels between places; all squares lie within the image, the last one flush
     with its border. fill: "gray", the middle of the range of pixels; "mean", each image's mean colour; "blur", the image
     itself under a Gaussian of s.d. size / 2, which hides the detail and leaves the colours.
+    unit: follow the unit of each channel that is strongest with nothing hidden, instead of the sum of its map.
     Raises ValueError for an unknown layer, channel or fill, a square that does not fit, and labels that are not the model's.
     """
     floats, labels = inputs.as_input(model, images), checks.labels(model, labels, len(images))
@@ -72,10 +74,13 @@ def measure(
         checks.positive("number of channels", len(channels))
         checks.within("channel", channels, available, f"in layer {layer!r}")
     layers = [layer, graph.steps(model)[-1].name]
-    read, batch = activations.reader(model, layers, _sums, floats.shape[1:]), activations.batch_size(model, floats.shape[1:])
-    sums, probabilities = activations.over(model, layers, _sums, floats, "occlusion")
+    reduce, batch = activations.vectors if unit else _sums, activations.batch_size(model, floats.shape[1:])
+    read = activations.reader(model, layers, reduce, floats.shape[1:])
+    whole, probabilities = activations.over(model, layers, reduce, floats, "occlusion")
     checks.probabilities(model, probabilities)
-    channel = sums.argmax(axis=1)[:, None] if channels is None else np.tile(channels, (len(floats), 1))
+    maps = whole.reshape(len(floats), -1, available)  # a sum stands for the one place of its map
+    channel = maps.sum(axis=1).argmax(axis=1)[:, None] if channels is None else np.tile(channels, (len(floats), 1))
+    followed = np.take_along_axis(maps.argmax(axis=1), channel, axis=1) * available + channel
     shape = (len(floats), len(rows), len(columns))
     activation = np.empty((*shape, channel.shape[1]), np.float32)
     probability, predicted = np.empty(shape, np.float32), np.empty(shape, int)
@@ -87,12 +92,12 @@ def measure(
             square = slice(top, top + size), slice(left, left + size)
             pixels[square] = hidden[number][square]
         some, chances = read(occluded)
-        activation[place] = np.take_along_axis(some, channel[image], axis=1)
+        activation[place] = np.take_along_axis(some, followed[image], axis=1)
         probability[place] = chances[np.arange(len(image)), labels[image]]
         predicted[place] = chances.argmax(axis=1)
     return Occlusion(
         *(layer, size, rows, columns, channel, activation, probability, predicted),
-        whole_activation=np.take_along_axis(sums, channel, axis=1),
+        whole_activation=np.take_along_axis(whole, followed, axis=1),
         whole_probability=probabilities[np.arange(len(floats)), labels],
         whole_predicted=probabilities.argmax(axis=1),
     )
@@ -110,15 +115,33 @@ def agreement(model: keras.Model, images: np.ndarray, occluded: Occlusion) -> pd
     floats = inputs.as_input(model, images)
     if len(floats) != len(occluded.channel):
         raise ValueError(f"{len(floats)} images, but {len(occluded.channel)} were occluded; give the same images")
-    drop = occluded.whole_activation[:, None, None] - occluded.activation
-    energies = {picture: np.empty(drop.shape) for picture in (*RULES, "edges")}
+    energies = {picture: np.empty(occluded.activation.shape) for picture in (*RULES, "edges")}
     energies["edges"][:] = _within(saliency.edges(floats.mean(axis=3, keepdims=True)) ** 2, occluded)[..., None]
     for channel in np.unique(occluded.channel):
         numbers, k = np.nonzero(occluded.channel == channel)
         for rule in RULES:
             maps = projection.project(model, floats[numbers], occluded.layer, int(channel), rule, whole_map=True)
             energies[rule][numbers, ..., k] = _within((maps.astype(float) ** 2).sum(axis=3), occluded)
-    found = []
+    return _correlated(energies, occluded)
+
+
+def agreement_of(maps: dict[str, np.ndarray], occluded: Occlusion) -> pd.DataFrame:
+    """As `agreement`, of maps by any method: their squares are the energy.
+
+    maps: {picture: (n, height, width)}, of the images that `measure` got; each map is compared with every followed channel
+    of its image. Raises ValueError for maps of another shape, or with NaN.
+    """
+    size = (occluded.row[-1] + occluded.size, occluded.column[-1] + occluded.size)  # the last square is flush with the border
+    energies = {}
+    for picture, values in maps.items():
+        within = _within(saliency.check_maps(values, (len(occluded.channel), *map(int, size))).astype(float) ** 2, occluded)
+        energies[picture] = np.broadcast_to(within[..., None], occluded.activation.shape)
+    return _correlated(energies, occluded)
+
+
+def _correlated(energies, occluded):
+    """The table of `agreement`; energies: {picture: (n, R, C, k)}."""
+    drop, found = occluded.whole_activation[:, None, None] - occluded.activation, []
     for picture, energy in energies.items():
         for (image, k), channel in np.ndenumerate(occluded.channel):
             found.append((image, channel, picture, *_correlation(energy[image, ..., k].ravel(), drop[image, ..., k].ravel())))

@@ -18,6 +18,7 @@ from deconvlib.experiments.targets import Target
 
 SMOOTH = ("gradient", "gradient × input", "SmoothGrad", "integrated gradients", "Grad-CAM")  # which need no rectifier
 METHODS = (*RULES, *SMOOTH[1:], "guided Grad-CAM")
+BASELINES = ("edge detector", "random")  # which know no network
 LAID_OVER = "Grad-CAM lies over the gray image: brighter and denser is more."  # for a caption, of `lay_over`
 
 
@@ -44,7 +45,8 @@ def edges(images: np.ndarray) -> np.ndarray:
 
 def baselines(images: np.ndarray, seed: int = 0) -> dict[str, np.ndarray]:
     """{"edge detector": `edges`, "random": a number in [0, 1) for each pixel}: a map that says anything beats both."""
-    return {"edge detector": edges(images), "random": np.random.default_rng(seed).random(images.shape[:3], np.float32)}
+    noise = np.random.default_rng(seed).random(images.shape[:3], np.float32)
+    return dict(zip(BASELINES, (edges(images), noise), strict=True))
 
 
 def attributions(
@@ -80,7 +82,7 @@ def competing(
     target: np.ndarray | Target,
     layer: str | None = None,
     seed: int = 0,
-    methods: tuple[str, ...] = (*RULES, "SmoothGrad", "integrated gradients", "Grad-CAM"),
+    methods: tuple[str, ...] = METHODS,
 ) -> dict[str, np.ndarray]:
     """{method: `measure` of its `attributions`}: float32 of the shape of the target's units + (height, width).
 
@@ -167,6 +169,23 @@ def lay_over(ax, image, values):
     strength = np.minimum(strength / limit, 1)
     figures.show(ax, image.mean(axis=2, keepdims=True))
     ax.imshow(strength, cmap="inferno", vmin=0, vmax=1, alpha=0.8 * strength**0.5)
+
+
+def overlaid(image, values, titles):
+    """An image, a map laid over its gray copy by `lay_over`, and the map alone, under three titles.
+
+    image: (height, width, channels); values: the map, (height, width).
+    """
+    fig, ((first, over, alone),) = figures.grid(1, 3, row_height=figures.WIDTH / 3 + 0.2)
+    (image,) = figures.pixels(image[None])
+    figures.show(first, image, titles[0])
+    lay_over(over, image, values)
+    positive = values[values > 0]
+    alone.imshow(values, cmap="gray_r", vmin=0, vmax=np.percentile(positive, figures.PERCENTILE) if positive.size else 1)
+    for ax, title in zip((over, alone), titles[1:], strict=True):
+        ax.set_title(title, fontsize=8)
+    said = f"Black, and the brightest over the image: the percentile {figures.PERCENTILE:g} of the map, and what is beyond."
+    return figures.captioned(fig, f"White: zero or below. {said}")
 
 
 def known_methods(methods):

@@ -6,6 +6,7 @@ from deconvlib.lab.building import build
 from deconvlib.lab.comparisons import gradients, operators, study
 from deconvlib.lab.controls import newest
 from deconvlib.lab.decoders import restore, segment, walk
+from deconvlib.lab.explaining import explain
 from deconvlib.lab.explorer import explore
 from deconvlib.lab.features import channels, features
 from deconvlib.lab.trainer import train

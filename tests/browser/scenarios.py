@@ -241,8 +241,19 @@ def move_and_occlude(panel):
     occlude.keep("05_occlude")
 
 
+def explain_an_answer(panel):
+    explain = panel("06_belief", 0)
+    explain.shows(image=3)
+    explain.shows(method="Grad-CAM")
+    another = explain.control("class").locator("option").nth(5).inner_text()
+    assert explain.changes(lambda: explain.set("class", another))
+    explain.keep("06_explain")
+    assert explain.changes(lambda: explain.set("layer of Grad-CAM", "relu1"))
+    explain.shows(method="integrated gradients")
+
+
 def delete_what_a_map_marks(panel):
-    delete = panel("06_belief")
+    delete = panel("06_belief", 1)
     delete.shows(example=1)
     delete.shows(method="random")
     assert delete.changes(lambda: delete.set("pixels, %", 60))
@@ -318,6 +329,7 @@ ALL = (
     train,
     explore_features,
     move_and_occlude,
+    explain_an_answer,
     delete_what_a_map_marks,
     explore_the_study,
     restore,

@@ -87,6 +87,23 @@ def test_pictures_of_the_channel_that_is_followed(network, drawn):
     assert list(occlusion.pictures(network, images, lowest, methods)) == ["guided", "integrated gradients"]
 
 
+def test_maps_by_any_method_are_judged_alike(corner):
+    images = np.ones((2, 15, 17, 3), np.float32)  # exact: equal falls are equal
+    found = occlusion.measure(corner, images, np.ones(2, int), "corner", channels=[0, 1], size=4, stride=2)
+    where = np.zeros((2, 15, 17))
+    where[:, -CORNER:, -CORNER:] = -3  # its square is the energy
+    table = occlusion.agreement_of({"corner": where, "nothing": np.zeros((2, 15, 17)), "rest": where == 0}, found)
+    assert table.columns.tolist() == ["image", "channel", "picture", "linear", "rank"] and len(table) == 3 * 2 * 2
+    alive = table[table["channel"] == 0].set_index("picture")
+    np.testing.assert_allclose(alive.loc["corner", ["linear", "rank"]].to_numpy(float), 1, atol=1e-5)
+    assert alive.loc["nothing", ["linear", "rank"]].isna().all(axis=None)
+    np.testing.assert_allclose(alive.loc["rest", "linear"].to_numpy(float), -1, atol=1e-5)
+    projected = deconvnet.project(corner, images, "corner", 0, "guided", whole_map=True)
+    one = occlusion.agreement_of({"guided": np.sqrt((projected**2).sum(axis=3))}, found)
+    other = occlusion.agreement(corner, images, found).query("picture == 'guided'")
+    np.testing.assert_allclose(one["rank"].iloc[[0, 2]], other["rank"].iloc[[0, 2]], atol=1e-6)
+
+
 def test_each_image_is_judged_by_its_own_edges(corner):
     # ndimage.sobel over a stack of images once mixed each with its neighbours
     images = RNG.random((3, 15, 17, 3)).astype(np.float32)
@@ -134,6 +151,18 @@ def test_occlusion_is_that_of_one_image_at_a_time(small, fill, channels, monkeyp
             np.testing.assert_allclose(found.activation[number, r, c], sums, rtol=1e-4, atol=1e-5)
             np.testing.assert_allclose(found.probability[number, r, c], chances[0, label], rtol=1e-4)
             assert found.predicted[number, r, c] == np.argmax(chances)
+
+
+def test_one_unit_is_followed_instead_of_the_sum_of_its_channel(corner):
+    images = np.full((1, 15, 17, 3), 0.75, np.float32)
+    images[0, -2, -3] = 1  # a unit of 3, where the others have 2.25
+    found = occlusion.measure(corner, images, [1], "corner", size=1, stride=1, unit=True)
+    assert found.channel.tolist() == [[0]] and found.whole_activation.tolist() == [[3]]
+    expected = np.full((15, 17), 3.0)
+    expected[-2, -3] = 1.5  # gray
+    np.testing.assert_allclose(found.activation[0, ..., 0], expected)
+    both = occlusion.measure(corner, images, [1], "corner", channels=[1, 0], size=1, stride=1, unit=True)
+    assert both.whole_activation.tolist() == [[0.75, 3]]  # of what is missing to white
 
 
 def counting(reader, lengths):
@@ -209,6 +238,10 @@ def no_softmax(model):
         (
             lambda m: occlusion.agreement(m, IMAGES[:1], occlusion.measure(m, IMAGES, [0, 1], "conv1")),
             "1 images, but 2 were occluded",
+        ),
+        (
+            lambda m: occlusion.agreement_of({"a": np.zeros((2, 12, 11))}, occlusion.measure(m, IMAGES, [0, 1], "conv1")),
+            r"maps must be \(2, 12, 12\)",
         ),
     ],
 )

@@ -81,10 +81,11 @@ def test_refuses(network, call, said):
 
 def test_competing_maps_stand_beside_the_images(network, drawn):
     maps = saliency.competing(network, IMAGES[:2], np.zeros(2, int), "relu2")
-    assert list(maps) == ["deconvnet", "guided", "gradient", "SmoothGrad", "integrated gradients", "Grad-CAM"]
-    assert all(values.shape == (2, 16, 16) for values in maps.values())
+    assert tuple(maps) == saliency.METHODS and all(values.shape == (2, 16, 16) for values in maps.values())
+    maps |= saliency.baselines(IMAGES[:2])
+    assert tuple(maps)[8:] == saliency.BASELINES
     fig = drawn(saliency.figure(IMAGES[:2], maps, ["cat", "dog"]))
-    assert len(fig.axes) == 2 * 7 and fig.axes[1].get_title() == "deconvnet"
+    assert len(fig.axes) == 2 * 11 and fig.axes[1].get_title() == "deconvnet"
 
 
 def test_each_method_may_be_chosen_for_several_classes_of_an_image(network):
@@ -95,6 +96,30 @@ def test_each_method_may_be_chosen_for_several_classes_of_an_image(network):
     alone = saliency.competing(network, IMAGES[:2], classes[1], "relu2", methods=saliency.METHODS)
     for method, values in maps.items():
         np.testing.assert_allclose(values[1], alone[method], atol=1e-5 * values.max())
+
+
+def test_a_hidden_unit_has_maps_too(network):
+    unit = targets.of_channels(network, IMAGES, "relu2", 3)
+    maps = saliency.competing(network, IMAGES, unit, "relu1")
+    assert tuple(maps) == saliency.METHODS and all(values.shape == (5, 16, 16) for values in maps.values())
+    expected = saliency.measure(gradients.projected(network, IMAGES, unit, "guided"))
+    np.testing.assert_allclose(maps["guided"], expected, atol=1e-5 * expected.max())
+    np.testing.assert_allclose(maps["Grad-CAM"], grad_cam.grad_cam(network, IMAGES, unit, "relu1"), atol=1e-6)
+
+
+def test_a_map_is_laid_over_its_image(drawn):
+    values = np.zeros((4, 4))
+    values[1, 2], values[3, 3] = 2.0, -1.0  # below zero is white
+    fig = drawn(saliency.overlaid(IMAGES[0, :4, :4], values, ["one", "two", "three"]))
+    _, over, alone = fig.axes
+    assert [ax.get_title() for ax in fig.axes] == ["one", "two", "three"]
+    gray, laid = over.images
+    np.testing.assert_allclose(gray.get_array(), IMAGES[0, :4, :4].mean(axis=2) / 255, atol=1e-6)
+    expected = (values == 2).astype(float)
+    np.testing.assert_allclose(alone.images[0].get_array(), values)
+    assert alone.images[0].norm.vmin == 0 and alone.images[0].norm.vmax == 2
+    np.testing.assert_allclose(laid.get_alpha(), 0.8 * expected)
+    drawn(saliency.overlaid(IMAGES[0, :4, :4, :1], np.zeros((4, 4)), ["", "", ""]))  # gray, and a map of nothing
 
 
 def smooth(small):
