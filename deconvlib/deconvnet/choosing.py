@@ -1,4 +1,4 @@
-"""What there is to project in a model: the nonlinearities on the way, the rule to prefer, and the layers worth a look."""
+"""What there is to project in a model: nonlinearities on the way, the rule to prefer, layers and channels worth a look."""
 
 import numpy as np
 import pandas as pd
@@ -6,6 +6,7 @@ import pandas as pd
 from deconvlib import checks
 from deconvlib.backend import keras
 from deconvlib.deconvnet import graph, rules
+from deconvlib.deconvnet.activations import Units
 
 
 def coverage(model: keras.Model, layer: str, rule: str = "deconvnet", chain_rule: tuple[str, ...] = ()) -> pd.DataFrame:
@@ -65,6 +66,17 @@ def spread_layers(model: keras.Model, count: int) -> list[str]:
     one_place = {step.name for step in every if step.node.outputs[0].shape[1:-1] == (1, 1)}
     found = [name for name in found if name not in one_place] or found
     return [found[index] for index in np.unique(np.linspace(0, len(found) - 1, count).round().astype(int))]
+
+
+def draw_channels(units: Units, count: int, seed: int = 0) -> np.ndarray:
+    """Numbers of so many channels that fire, drawn at random by `seed`, in order; of any channels where none fires.
+
+    units: of shape (all channels, k), from `strongest`. Where fewer fire, fewer come back.
+    """
+    checks.positive("count", count)
+    firing = np.flatnonzero(units.activation[:, 0] > 0)
+    among = firing if len(firing) else np.arange(len(units.activation))
+    return np.sort(np.random.default_rng(seed).permutation(among)[:count])
 
 
 def _is_activation(name):

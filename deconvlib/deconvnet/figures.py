@@ -4,6 +4,7 @@ import numpy as np
 from matplotlib.patches import Rectangle
 
 from deconvlib import figures
+from deconvlib.deconvnet.choosing import draw_channels
 from deconvlib.deconvnet.projection import Patches, project_units
 from deconvlib.deconvnet.rules import RULES
 
@@ -55,15 +56,14 @@ def _enlarged(image, size):
 def layer_gallery(
     model, images, layer, units, channels=6, rule="deconvnet", seed=0, percentile=figures.PERCENTILE, share=0.95, project=None
 ):
-    """`gallery` of so many channels of a layer that fire, drawn at random by `seed`, projected by `rule`.
+    """`gallery` of so many channels of a layer that fire, those of `draw_channels`, projected by `rule`.
 
     units: of shape (all channels, k), from `strongest` of these images. percentile, share: as for `gallery`.
     project: what takes the arguments of `project_units` and makes Patches, by a `rule` of its own; None: `project_units`.
     """
-    firing = np.flatnonzero(units.activation[:, 0] > 0)
-    drawn = np.sort(np.random.default_rng(seed).permutation(firing)[:channels])
-    if not len(drawn):
+    if not (units.activation > 0).any():
         return figures.message(f"{layer}: no channel fires on any of these images")
+    drawn = draw_channels(units, channels, seed)
     patches = (project or project_units)(model, images, layer, units[drawn], rule)
     titles = [f"channel {channel}" for channel in drawn]
     caption = f"{layer}, rule {rule}." if rule in RULES else f"{layer}, {rule}."

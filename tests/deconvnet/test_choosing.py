@@ -1,5 +1,6 @@
-"""Which layers are worth a look, on networks of several kinds."""
+"""Which layers are worth a look, on networks of several kinds; and channels drawn at random."""
 
+import numpy as np
 import pytest
 
 from deconvlib import deconvnet
@@ -37,3 +38,19 @@ def test_without_an_activation_convolutions_else_dense_layers():
 def test_an_elu_that_is_a_layer_of_its_own_is_an_activation():
     layers = [keras.layers.Conv2D(2, 3, name="conv"), keras.layers.ELU(name="elu"), keras.layers.GlobalMaxPooling2D()]
     assert deconvnet.spread_layers(keras.Sequential([keras.Input((8, 8, 1)), *layers]), 1) == ["elu"]
+
+
+def units(activations):
+    zeros = np.zeros((len(activations), 1), int)
+    return deconvnet.Units(zeros, zeros, zeros, np.arange(len(activations))[:, None], np.float32(activations)[:, None])
+
+
+def test_channels_are_drawn_of_those_that_fire():
+    some = units([1, 0, 2, 0, 3, 4])
+    assert deconvnet.draw_channels(some, 9).tolist() == [0, 2, 4, 5]
+    drawn = [tuple(deconvnet.draw_channels(some, 2, seed)) for seed in range(40)]
+    assert set(drawn) == {(0, 2), (0, 4), (0, 5), (2, 4), (2, 5), (4, 5)}
+    assert drawn[3] == tuple(deconvnet.draw_channels(some, 2, 3))
+    assert deconvnet.draw_channels(units([0, 0, 0]), 2).shape == (2,)  # none fires: of any
+    with pytest.raises(ValueError, match="count must be a whole number of 1 or more"):
+        deconvnet.draw_channels(some, 0)
