@@ -13,10 +13,11 @@ import scipy.sparse
 
 from deconvlib import backend, checks, figures, progress
 from deconvlib.backend import keras
-from deconvlib.deconvnet import activations, graph, inputs, rules
+from deconvlib.deconvnet import Units, activations, graph, inputs, rules
 from deconvlib.deconvnet.projection import Patches
 
 PLACES = ("mean", "centre")
+SAMPLED = 10**6  # pixels that are enough for the covariance of their colours
 # how a pixel's red, green and blue go together in ImageNet: a root of their covariance (Olah et al. 2017, in their Lucid)
 NATURAL = np.array([[0.26, 0.09, 0.02], [0.27, 0.00, -0.05], [0.27, -0.09, 0.03]])
 # the moves of one step: each is drawn between plus and minus so much
@@ -26,7 +27,7 @@ SHIFT, SCALE, TURN = 1 / 16, 0.05, np.radians(5)  # of the side; of the size; ra
 class Synthesized(NamedTuple):
     """Images that excite targets, and how far they came.
 
-    images: float32 (n, height, width, channels) in [0, 1], whatever the model takes. layer, channels: the targets, (n,).
+    images: float32 (n, height, width, channels) in [0, 1], whatever the model takes. layer, channels (n,), place: the targets.
     activation: float32 (n,), what each target answers to its image: the mean of the channel's map, or the unit's; without
     the ceiling of the layer's rectifier, as in `deconvnet.strongest`, and before a softmax. history: (steps, n), the same on
     the way, of the moved images.
@@ -35,6 +36,7 @@ class Synthesized(NamedTuple):
     images: np.ndarray
     layer: str
     channels: np.ndarray
+    place: str | tuple[int, int]
     activation: np.ndarray
     history: np.ndarray
 
@@ -51,6 +53,7 @@ def maximize(
     colours: np.ndarray | None = None,
     size: tuple[int, int] | None = None,
     seed: int = 0,
+    watch=None,
 ) -> Synthesized:
     """An image for each of `channels` of a layer, which excites it; of a classifier's last layer the channels are classes.
 
@@ -73,47 +76,58 @@ def maximize(
     rng = np.random.default_rng(seed)
     start, drawn = 0.01 * rng.standard_normal(shape), moves * rng.uniform(-1, 1, (steps, 4))
     parts = np.split(channels, range(batch, len(channels), batch))
-    found = [_ascend(model, layer, part, where, start, drawn, mixing, rate) for part in parts]
-    images, answers = (np.concatenate(each, axis=axis) for each, axis in zip(zip(*found, strict=True), (0, 1), strict=True))
-    graph.check_finite(model, [layer], answers)
-    return Synthesized(images, layer, channels, answers[-1], answers[:-1])
+    ascents, history = [_Ascent(model, layer, part, where, start, mixing, rate) for part in parts], []
 
-
-def _ascend(model, layer, channels, where, start, drawn, mixing, rate):
-    """(images in [0, 1], (steps + 1, n) what the targets answered at each step, and at the end to the unmoved images)"""
-    program, spectrum = graph.kept(_compiled, model, layer, start.shape), _amplitudes(start.shape[:2])
-    low, high = inputs.pixel_range(model) or (0, 1)
-    one_hot = np.eye(_output(model, layer, start.shape)[2], dtype=np.float32)[channels]
-    places = where[None].repeat(len(channels), axis=0)
-    amplitudes = keras.Variable(start[None].repeat(len(channels), axis=0), dtype="float32", name="amplitudes")
-    adam, answers = keras.optimizers.Adam(rate), []
-
-    def seen():
-        return _pixels(keras.ops.convert_to_numpy(amplitudes), spectrum, mixing)
-
-    def answer(images):
-        slopes, answered = program((low + (high - low) * images).astype(np.float32), places, one_hot)
-        answers.append(answered)
-        return slopes
+    def made(answers):
+        images = np.concatenate([ascent.images for ascent in ascents])
+        return Synthesized(images, layer, channels, place, answers, np.stack(history))
 
     for numbers in progress.steps(drawn, f"images for {layer}", unit="step"):
-        images = seen()
-        move = _moved(start.shape[:2], numbers) if numbers.any() else None
-        slopes = answer(images) if move is None else _apply(move.T, answer(_apply(move, images)))
-        slopes = (slopes * images * (1 - images)) @ mixing  # of the sigmoid, and of the mixing
-        slopes = scipy.fft.dctn(slopes, axes=(1, 2), norm="ortho") * spectrum
-        adam.apply([keras.ops.convert_to_tensor(-slopes, "float32")], [amplitudes])
-    images = seen()
-    answer(images)
-    return images, np.stack(answers)
+        move = _moved(shape[:2], numbers) if numbers.any() else None
+        history.append(np.concatenate([ascent.step(move) for ascent in ascents]))
+        if watch and watch(made(history[-1])):
+            break
+    answers = np.concatenate([ascent.answers(ascent.images)[1] for ascent in ascents])
+    graph.check_finite(model, [layer], np.stack([*history, answers]))
+    return made(answers)
+
+
+class _Ascent:
+    """A batch on its way: `images`, in [0, 1], of the amplitudes that Adam moves."""
+
+    def __init__(self, model, layer, channels, where, start, mixing, rate):
+        self.program = graph.kept(_compiled, model, layer, start.shape)
+        self.spectrum, self.mixing = _amplitudes(start.shape[:2]), mixing
+        self.low, self.high = inputs.pixel_range(model) or (0, 1)
+        one_hot = np.eye(_output(model, layer, start.shape)[2], dtype=np.float32)[channels]
+        self.targets = where[None].repeat(len(channels), axis=0), one_hot
+        amplitudes = start[None].repeat(len(channels), axis=0).astype(np.float32)
+        self.amplitudes = keras.Variable(amplitudes, dtype="float32", name="amplitudes")
+        self.adam, self.images = keras.optimizers.Adam(rate), _pixels(amplitudes, self.spectrum, mixing)
+
+    def answers(self, images):
+        """(slopes at the images, what the targets answer to them)"""
+        return self.program((self.low + (self.high - self.low) * images).astype(np.float32), *self.targets)
+
+    def step(self, move):
+        """Moves the images by the matrix, asks the targets, and climbs; returns what they answered, (n,)."""
+        slopes, answered = self.answers(self.images if move is None else _apply(move, self.images))
+        slopes = slopes if move is None else _apply(move.T, slopes)
+        slopes = (slopes * self.images * (1 - self.images)) @ self.mixing  # of the sigmoid, and of the mixing
+        slopes = scipy.fft.dctn(slopes, axes=(1, 2), norm="ortho") * self.spectrum
+        self.adam.apply([keras.ops.convert_to_tensor(-slopes, "float32")], [self.amplitudes])
+        self.images = _pixels(keras.ops.convert_to_numpy(self.amplitudes), self.spectrum, self.mixing)
+        return answered
 
 
 def colours(images: np.ndarray) -> np.ndarray:
     """A root of the covariance of a pixel's colours in `images`, (channels, channels): how they go together in them.
 
-    images: (n, height, width, channels). With it `maximize` takes steps that are as likely in these images.
+    images: (n, height, width, channels), of which SAMPLED pixels are read. With it `maximize` takes steps that are as likely
+    in these images.
     """
-    pixels = np.asarray(images, float).reshape(-1, np.shape(images)[-1])
+    pixels = np.asarray(images).reshape(-1, np.shape(images)[-1])
+    pixels = pixels[:: -(-len(pixels) // SAMPLED) | 1].astype(float)  # an odd step visits the columns of an even width in turn
     values, vectors = np.linalg.eigh(np.atleast_2d(np.cov(pixels, rowvar=False)))
     return vectors * np.sqrt(values.clip(0))
 
@@ -121,27 +135,61 @@ def colours(images: np.ndarray) -> np.ndarray:
 def figure(made: Synthesized, patches: Patches, titles=None, percentile: float = figures.PERCENTILE):
     """For each channel the image that it wants, beside what excited it most, and the projections of that.
 
-    patches: from `deconvnet.project_units` of the same channels, units of shape (n, k). titles: one a channel; None: layer and
-    channel. percentile: as for `deconvnet.gallery`. As the deep visualization toolbox shows them (Yosinski et al. 2015).
+    patches: from `deconvnet.project_units` of the same channels, units of shape (n, k). titles: one a channel; None: its
+    number. percentile: as for `deconvnet.gallery`. As the deep visualization toolbox shows them (Yosinski et al. 2015).
     Raises ValueError where the two are not of the same layer and channels.
     """
-    shape = np.shape(patches.units.channel)
-    same = len(shape) == 2 and patches.layer == made.layer and np.array_equal(patches.units.channel[:, 0], made.channels)
-    if not same:
-        raise ValueError(
-            f"the images are for channels {made.channels.tolist()} of layer {made.layer!r}, the patches are not: project "
-            f"units[{made.channels.tolist()}] of the `strongest` of that layer"
-        )
+    _check_same(made, patches.units, patches.layer)
     pixels = figures.pixels(patches.pixels.reshape(-1, *patches.pixels.shape[2:])).reshape(patches.pixels.shape)
     shown = figures.to_display(patches.projections, percentile)
-    titles = titles or [f"{made.layer}, channel {channel}" for channel in made.channels]
+    titles = titles or [f"channel {channel}" for channel in made.channels]
     # two channels in a row, three pictures each
-    fig, axs = figures.grid(-(-len(titles) // 2), 6, row_height=figures.WIDTH / 6 + 0.2)
-    for row, image, tiles, maps, title in zip(axs.reshape(-1, 3), made.images, pixels, shown, titles, strict=False):
-        pictures = (image, figures.square(tiles), figures.square(maps))
-        for ax, picture, name in zip(row, pictures, (title, "strongest", "projected"), strict=True):
-            figures.show(ax, picture, name)
-    return figures.captioned(fig, figures.scaling(percentile))
+    across = min(len(titles), 2)
+    height = figures.WIDTH / 6 + 0.2
+    fig, axs = figures.grid(-(-len(titles) // across), 3 * across, row_height=height, width=figures.WIDTH / 2 * across)
+    rows, strongest = axs.reshape(-1, 3)[: len(titles)], patches.units.activation[:, 0]
+    named = zip(rows, titles, made.activation, strongest, strict=True)
+    for (row, title, answer, best), image, tiles, maps in zip(named, made.images, pixels, shown, strict=True):
+        figures.show(row[0], image, f"{title}: {answer:.3g}")
+        figures.show(row[1], figures.square(tiles), f"strongest: {best:.3g}")
+        figures.show(row[2], figures.square(maps), "projected")
+    numbers = "the mean of the channel's map, and the strongest unit of the patches" if made.place == "mean" else "of one unit"
+    return figures.captioned(fig, f"{made.layer}. Numbers: activations, {numbers}. {figures.scaling(percentile)}")
+
+
+def answers_figure(made: Synthesized, strongest: Units, among: Units):
+    """Each image over what its channel answers: to it, to the strongest images of a data set, and to the other images made.
+
+    made: for one unit each, place "centre". strongest: units of shape (n, k) of the same channels. among: likewise, of
+    `deconvnet.strongest` of made.images. Raises ValueError where they are not of the same channels.
+    """
+    for units in (strongest, among):
+        _check_same(made, units, made.layer)
+    side = min(figures.WIDTH / len(made.images), 1.5)
+    fig = figures.figure(side + 2.2)
+    axs = fig.subplots(2, len(made.images), squeeze=False, sharey="row", height_ratios=(side, 1.7))
+    for ax, image, channel in zip(axs[0], made.images, made.channels, strict=True):
+        figures.bare(ax)
+        figures.show(ax, image, f"channel {channel}")
+    for index, (ax, answer) in enumerate(zip(axs[1], made.activation, strict=True)):
+        others = among[index].activation[among[index].image != index]
+        ax.plot(np.full(others.shape, -0.5), others, "x", color="C1", label="the images made for the others")
+        ax.plot(0, answer, "o", color="C0", label="the image made for it")
+        nearest = strongest[index].activation
+        ax.plot(np.full(nearest.shape, 0.5), nearest, "o", color="0.3", fillstyle="none", label="strongest of the data set")
+        ax.set(xlim=(-1, 1), xticks=[])
+    axs[1, 0].set_ylabel("activation")
+    fig.legend(*axs[1, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return fig
+
+
+def _check_same(made, units, layer):
+    channel = np.asarray(units.channel)
+    if channel.ndim != 2 or layer != made.layer or not np.array_equal(channel[:, 0], made.channels):
+        raise ValueError(
+            f"the images are for channels {made.channels.tolist()} of layer {made.layer!r}, the units are not: take "
+            f"units[{made.channels.tolist()}] of the `strongest` of that layer"
+        )
 
 
 def _check_number(what, number, fits, which):

@@ -134,6 +134,26 @@ def test_whoever_hears_of_the_steps_may_end_them(network):
     np.testing.assert_array_equal(synthesis.maximize(network, "relu2", [1], steps=6).images, expected.images)
 
 
+def test_whoever_watches_sees_the_images_grow_and_may_end_there(network):
+    seen = []
+
+    def watch(made):
+        seen.append(made)
+        return len(seen) == 3
+
+    ended = synthesis.maximize(network, "relu2", [1, 4], "centre", steps=6, watch=watch)
+    whole = synthesis.maximize(network, "relu2", [1, 4], "centre", steps=6, watch=lambda made: False)
+    short = synthesis.maximize(network, "relu2", [1, 4], "centre", steps=3)
+    assert (ended.layer, ended.channels.tolist(), ended.place) == ("relu2", [1, 4], "centre")
+    assert [len(made.history) for made in seen] == [1, 2, 3] and whole.history.shape == (6, 2)
+    for made in (ended, seen[-1]):
+        np.testing.assert_array_equal(made.images, short.images)
+        np.testing.assert_array_equal(made.history, whole.history[:3])
+    np.testing.assert_array_equal(ended.activation, short.activation)
+    np.testing.assert_array_equal(seen[1].activation, whole.history[1])
+    assert np.abs(seen[1].images - seen[0].images).max() > 0
+
+
 def test_a_move_is_what_it_says():
     image = RNG.random((1, 32, 32, 2))
     size = image.shape[1:3]
@@ -157,6 +177,17 @@ def test_colours_are_a_root_of_their_covariance():
     root = synthesis.colours(images)
     np.testing.assert_allclose(root @ root.T, np.cov(images.reshape(-1, 3).astype(float), rowvar=False), atol=1e-6)
     assert synthesis.colours(images[..., :1]).shape == (1, 1)
+
+
+def test_some_of_many_pixels_are_enough_for_their_colours(monkeypatch):
+    images = RNG.integers(0, 256, (60, 32, 32, 3), np.uint8)
+    images[..., 1] = images[..., 0] // 2
+    images[:, :, ::2] //= 4  # every second column is dark: a step of two would see only one kind
+    every = synthesis.colours(images)
+    monkeypatch.setattr(synthesis, "SAMPLED", 40_000)  # of 61,440
+    some = synthesis.colours(images)
+    assert not np.array_equal(some, every)
+    np.testing.assert_allclose(some @ some.T, every @ every.T, rtol=0.05, atol=20)
 
 
 def test_images_have_the_colours_that_are_asked_for(network):
@@ -207,7 +238,32 @@ def test_the_image_stands_beside_patches_and_projections(network, drawn):
     made = synthesis.maximize(network, "relu2", [1, 4, 5], steps=3)
     fig = drawn(synthesis.figure(made, patches))
     titles = [ax.get_title() for ax in fig.axes]
-    assert titles[:4] == ["relu2, channel 1", "strongest", "projected", "relu2, channel 4"] and not titles[9]
+    assert titles[:3] == [f"channel 1: {made.activation[0]:.3g}", f"strongest: {units.activation[1, 0]:.3g}", "projected"]
+    assert titles[3] == f"channel 4: {made.activation[1]:.3g}" and not titles[9]
+    assert "of the patches" in fig.get_supxlabel()
     np.testing.assert_array_equal(fig.axes[3].images[0].get_array(), made.images[1])
-    with pytest.raises(ValueError, match=r"channels \[1, 4\] of layer 'relu2', the patches are not"):
+    unit = synthesis.maximize(network, "relu2", [1], "centre", steps=1)
+    fig = drawn(synthesis.figure(unit, deconvnet.project_units(network, images, "relu2", units[[1]]), ["a"]))
+    assert len(fig.axes) == 3 and fig.axes[0].get_title().startswith("a: ") and "of one unit" in fig.get_supxlabel()
+    with pytest.raises(ValueError, match=r"channels \[1, 4\] of layer 'relu2', the units are not"):
         synthesis.figure(synthesis.maximize(network, "relu2", [1, 4], steps=1), patches)
+
+
+def some_units(channels, images, activations):
+    images = np.array(images)
+    return deconvnet.Units(images, 0 * images, 0 * images, np.array(channels)[:, None] + 0 * images, np.array(activations))
+
+
+def test_what_a_channel_answers_stands_under_its_image(drawn):
+    answers = np.float32([4, 6])
+    made = synthesis.Synthesized(RNG.random((2, 8, 8, 3)), "relu2", np.array([3, 5]), "centre", answers, answers[None])
+    known = some_units([3, 5], [[9, 8], [7, 9]], [[3.0, 2.0], [7.0, 1.0]])
+    among = some_units([3, 5], [[0, 1], [1, 0]], [[4.5, 1.5], [6.5, 2.5]])
+    fig = drawn(synthesis.answers_figure(made, known, among))
+    assert [ax.get_title() for ax in fig.axes[:2]] == ["channel 3", "channel 5"]
+    shown = [[line.get_ydata().tolist() for line in ax.lines] for ax in fig.axes[2:]]
+    assert shown == [[[1.5], [4.0], [3.0, 2.0]], [[2.5], [6.0], [7.0, 1.0]]]
+    assert fig.axes[2].get_ylim() == fig.axes[3].get_ylim()
+    for given in ((known[:1], among), (known, among[::-1])):
+        with pytest.raises(ValueError, match="the units are not"):
+            synthesis.answers_figure(made, *given)
