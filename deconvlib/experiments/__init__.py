@@ -4,6 +4,7 @@ Most have two functions: `measure`, arrays -> a table, and `figure`, the table -
 """
 
 from deconvlib.experiments import (
+    ablation,
     accuracy,
     answers,
     channels,

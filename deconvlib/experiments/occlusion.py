@@ -166,6 +166,15 @@ def pictures(model: keras.Model, images: np.ndarray, occluded: Occlusion, method
     return found
 
 
+def projections(model: keras.Model, images: np.ndarray, occluded: Occlusion) -> np.ndarray:
+    """The deconvnet's projection of the strongest unit of each image's first followed channel, in the shape of the images.
+
+    images: the ones that `measure` got.
+    """
+    chosen = zip(range(len(images)), occluded.channel[:, 0], strict=True)
+    return np.concatenate([projection.project(model, images[[n]], occluded.layer, int(channel)) for n, channel in chosen])
+
+
 def importance(occluded: Occlusion, shape: tuple[int, int]) -> np.ndarray:
     """A map of what `measure` found: each pixel's mean fall of the class's probability, over the squares that hide it.
 
@@ -227,8 +236,8 @@ def _correlation(one, other):
 def figure(images, occluded, projections, titles, class_names):
     """Figure 7 of Zeiler & Fergus: image, projection of the map, and the effect of a square at each place.
 
-    images: n; occluded: from `measure`, for them; projections: of each image's first followed channel, signed, of the
-    shape of the images, or several by their names, from `pictures`; titles: n, one a row.
+    images: n; occluded: from `measure`, for them; projections: signed, of the shape of the images, from `projections`, or
+    several by their names, from `pictures`; titles: n, one a row.
     """
     images, count = figures.pixels(images), len(images)
     named = projections if isinstance(projections, dict) else {"projection": projections}

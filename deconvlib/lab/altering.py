@@ -47,9 +47,8 @@ def hide(model: keras.Model, dataset: data.Dataset, numbers: np.ndarray, layer: 
     def draw(example, size, stride, fill):
         image, label = images[[example]], labels[[example]]
         hidden = occlusion.measure(model, image, label, layer, size=size, stride=stride, fill=fill)
-        channel = int(hidden.channel[0, 0])
-        projection = deconvnet.project(model, image, layer, channel)
-        return occlusion.figure(image, hidden, projection, [f"{names[label[0]]}: channel {channel}"], names)
+        title = f"{names[label[0]]}: channel {hidden.channel[0, 0]}"
+        return occlusion.figure(image, hidden, occlusion.projections(model, image, hidden), [title], names)
 
     about = {
         "example": "example: an image of each class",

@@ -210,6 +210,15 @@ def test_an_agreement_has_a_bar_at_the_mean_of_each_picture(drawn):
         assert said.get_text().startswith(f"{mean:.2f} ± ")
 
 
+def test_the_projection_shown_is_that_of_the_followed_channels_strongest_unit(corner):
+    images = RNG.uniform(0.9, 1, (2, 15, 17, 3)).astype(np.float32)
+    images[1] = 0.1  # channel 1 answers to what is missing
+    found = occlusion.measure(corner, images, np.ones(2, int), "corner", size=4, stride=11)
+    assert found.channel[:, 0].tolist() == [0, 1]
+    expected = [deconvnet.project(corner, images[[n]], "corner", n)[0] for n in range(2)]
+    np.testing.assert_array_equal(occlusion.projections(corner, images, found), expected)
+
+
 def test_importance_is_the_mean_fall_over_the_squares_that_hide_a_pixel():
     found = OCCLUDED._replace(row=np.array([0, 1]), column=np.array([0]), size=2, whole_probability=np.array([0.9]))
     found = found._replace(probability=np.array([[[0.9], [0.5]]]))
