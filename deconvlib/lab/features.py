@@ -1,4 +1,4 @@
-"""Panels over the channels of a network: what excites each, and the projections of that."""
+"""Panels over the channels of a network: what excites each, the projections of that, and the image that it wants."""
 
 import functools
 from dataclasses import replace
@@ -6,7 +6,8 @@ from dataclasses import replace
 import numpy as np
 
 from deconvlib import deconvnet, figures
-from deconvlib.experiments import saliency
+from deconvlib.experiments import saliency, synthesis
+from deconvlib.lab.background import Grower, grow
 from deconvlib.lab.explorer import Explorer, explore
 
 UNITS = ("the strongest", "above the point", "the whole map")
@@ -101,4 +102,50 @@ def channels(model, images, strongest, method="deconvnet") -> Explorer:
     return explore(
         draw, layer=list(strongest)[::-1], channel=(0, max(counts.values()) - 1),
         about={"channel": "channel: beyond a layer's last channel, its last"},
+    )  # fmt: skip
+
+
+def synthesize(model, images, strongest, **start) -> Grower:
+    """The images that some channels want, as they grow, beside what excites each most and the projections of that.
+
+    images: those that were searched. strongest: {layer: Units of shape (channels, k)}, the deepest layer last. start: controls'
+    values at first; else two channels of the deepest layer, from its loudest on.
+    """
+    counts, layers = {layer: len(units.channel) for layer, units in strongest.items()}, list(strongest)[::-1]
+    colours = synthesis.colours(images)
+
+    @functools.cache
+    def beside(layer, channels):
+        rule = deconvnet.preferred_rule(model, layer)
+        return deconvnet.project_units(model, images, layer, strongest[layer][list(channels)], rule)
+
+    def make(watch, layer, channel, several, place, steps, moves, seed):
+        first = min(channel, counts[layer] - 1)
+        channels = tuple(range(first, min(first + several, counts[layer])))
+        patches = beside(layer, channels)
+        made = synthesis.maximize(
+            model, layer, channels, place, steps=steps, moves=moves, colours=colours, seed=seed,
+            watch=lambda made: watch((made, patches), len(made.history), steps),
+        )  # fmt: skip
+        return made, patches
+
+    return grow(
+        make, lambda made: synthesis.figure(*made), layer=layers, channel=(0, max(counts.values()) - 1), several=(1, 6),
+        place=list(synthesis.PLACES), steps=(16, 4096, 16), moves=(0.0, 3.0, 0.25), seed=(0, 99),
+        start={
+            "channel": int(np.argmax(strongest[layers[0]].activation[:, 0])),
+            "several": 2,
+            "place": "centre",
+            "steps": 128,
+            "moves": 1.0,
+        } | start,
+        about={
+            "layer": "layer: a convolution with its rectifier",
+            "channel": "channel: the first one; beyond a layer's last channel, its last",
+            "several": "channels: how many, from that one on",
+            "place": "place: what is to rise, one unit in the middle of the map or the mean of the map",
+            "steps": "steps: of the ascent",
+            "moves": "moves, times: how far each step moves the image at random; 0: not at all",
+            "seed": "seed: of the noise at the start and of the moves",
+        },
     )  # fmt: skip

@@ -1,6 +1,7 @@
 """Controls over functions that already work without them: what notebooks type, one line a panel."""
 
 from deconvlib.lab.altering import delete, hide, move
+from deconvlib.lab.background import grow
 from deconvlib.lab.browsing import augmentation, browse, shortage
 from deconvlib.lab.building import build
 from deconvlib.lab.comparisons import gradients, operators, study
@@ -8,7 +9,7 @@ from deconvlib.lab.controls import newest
 from deconvlib.lab.decoders import restore, segment, walk
 from deconvlib.lab.explaining import explain
 from deconvlib.lab.explorer import explore
-from deconvlib.lab.features import channels, features
+from deconvlib.lab.features import channels, features, synthesize
 from deconvlib.lab.trainer import train
 from deconvlib.lab.trainings import confusion, train_classifier
 

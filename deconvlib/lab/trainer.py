@@ -8,16 +8,15 @@ import ipywidgets as widgets
 import pandas as pd
 
 from deconvlib.backend import keras
-from deconvlib.lab.controls import Panel, widgets_of
-
-_training = threading.Lock()  # one training at a time in a kernel, whichever panel starts it
+from deconvlib.lab.background import Background, left
+from deconvlib.lab.controls import widgets_of
 
 
 def train(fit, draw, *, histories=None, examine=None, start=None, about=None, **controls) -> "Trainer":
     """A panel that trains in the background: Start, Pause, Stop, time left, and curves that grow.
 
     fit: fit(callback, **values) -> (model, history); it gives `callback` to Keras, whose training it then watches, pauses
-        and stops. One training runs at a time in a kernel.
+        and stops.
     draw: draw(histories, examined) -> Figure, for {name of a run: one row an epoch}; the epoch at work is in it.
     histories: of runs that were made before. examine: examine(model) -> anything that `draw` shows of it, after each epoch.
     start, about, controls: as for `explore`.
@@ -27,43 +26,33 @@ def train(fit, draw, *, histories=None, examine=None, start=None, about=None, **
     return Trainer(fit, draw, dict(histories or {}), examine, widgets_of(controls, start, about))
 
 
-class Trainer(Panel):
+class Trainer(Background):
     """Start, Pause and Stop over `fit(callback, **values)`; see `train`. `model` is that of the newest run."""
 
     def __init__(self, fit, draw, histories, examine, controls):
         self.fit, self.draw, self.histories, self.examine = fit, draw, histories, examine
-        self.model, self.examined, self.runs = None, None, 0
-        self._thread = self._watch = None
-        self._buttons = {}
-        for label, icon, tooltip, clicked in (
-            ("Start", "play", "Train a new network with these settings", self.start),
-            ("Pause", "pause", "Wait; the same button goes on", self.pause),
-            ("Stop", "stop", "End here, and keep the weights", self.stop),
-        ):
-            button = widgets.Button(description=label, icon=icon, tooltip=tooltip, disabled=label != "Start")
-            button.on_click(lambda _button, clicked=clicked: clicked())
-            self._buttons[label] = button
+        self.model, self.examined, self.runs, self._watch = None, None, 0, None
         self._shown = widgets.SelectMultiple(
             options=list(histories), value=list(histories), rows=4, layout=widgets.Layout(width="auto"),
             tooltip="Runs whose curves are drawn; several with Ctrl or Shift",
         )  # fmt: skip
-        super().__init__(controls, draw(histories, None))
+        buttons = (
+            ("Start", "play", "Train a new network with these settings", self.start),
+            ("Pause", "pause", "Wait; the same button goes on", self.pause),
+            ("Stop", "stop", "End here, and keep the weights", self.stop),
+        )
+        super().__init__(controls, draw(histories, None), buttons)
         self._first = self.values
         self._shown.observe(lambda _change: self.want(True), "value")
 
     def rows(self):
-        row = widgets.HBox([*self._buttons.values(), self.bar, self.status], layout=widgets.Layout(flex_flow="row wrap"))
-        return [self.grid(), row, self.picture, widgets.Label("Runs to compare"), self._shown]
+        return [*super().rows(), widgets.Label("Runs to compare"), self._shown]
 
     def __repr__(self):
         return f"train({', '.join(self.controls)})"
 
-    def start(self):
-        """Train with the values of the controls, in the background. While a training is at work it says so, and no more."""
-        if not _training.acquire(blocking=False):
-            self.status.value = "A training is at work in this kernel: stop it first."
-            return
-        self.runs, values = self.runs + 1, self.values
+    def begin(self, values):
+        self.runs += 1
         # as text: a logarithmic slider's value is rounded in the browser to where its handle can stand
         first, now = (
             {name: f"{value:.2g}" if isinstance(value, float) else str(value) for name, value in some.items()}
@@ -71,11 +60,8 @@ class Trainer(Panel):
         )
         changed = ", ".join(f"{name} {said}" for name, said in now.items() if said != first[name])
         name = f"run {self.runs}" + (f": {changed}" if changed else "")
-        self._watch = Watch(self._say, functools.partial(self._put, name))
-        self.error, self.status.value = None, "building the network …"
-        self._at_work(True)
-        self._thread = threading.Thread(target=self._run, args=(self._watch, name, values), daemon=True)
-        self._thread.start()
+        self._watch = Watch(self.say, functools.partial(self._put, name))
+        return functools.partial(self._train, self._watch, name, values)
 
     def pause(self):
         """Wait before the next batch; once more goes on."""
@@ -87,30 +73,14 @@ class Trainer(Panel):
         if self._watch:
             self._watch.stop()
 
-    def wait(self, timeout=300):
-        """Until the training has ended and all is drawn; False where that takes longer than `timeout` seconds."""
-        if self._thread:
-            self._thread.join(timeout)
-        return not (self._thread and self._thread.is_alive()) and super().wait(timeout)
-
-    def _at_work(self, working):
-        for label, button in self._buttons.items():
-            button.disabled = working == (label == "Start")
+    def at_work(self, working):
+        super().at_work(working)
         self._buttons["Pause"].description = "Pause"
-        self.bar.value, self.bar.layout.display = 0.0, None if working else "none"
 
-    def _run(self, watch, name, values):
-        try:
-            self.model, history = self.fit(watch, **values)
-            self._put(name, history)
-            self.status.value = f"{'stopped' if watch.stopped else 'done'} after {watch.spent():.0f} s"
-        except Exception as error:
-            self.fail(error)
-        self._at_work(False)
-        _training.release()
-
-    def _say(self, text, share):
-        self.bar.value, self.status.value = share, text
+    def _train(self, watch, name, values):
+        self.model, history = self.fit(watch, **values)
+        self._put(name, history)
+        return f"{'stopped' if watch.stopped else 'done'} after {watch.spent():.0f} s"
 
     def _put(self, name, history, model=None):
         if model and self.examine:
@@ -170,7 +140,7 @@ class Watch(keras.callbacks.Callback):
         now = time.perf_counter()
         if now - self.told > 0.2:
             self.told = now
-            self.say(f"epoch {self.epoch + 1} of {epochs}, about {self.spent() * (1 - share) / share:.0f} s left", share)
+            self.say(f"epoch {self.epoch + 1} of {epochs}, {left(self.spent(), share)}", share)
         if now - self.drawn > 1 and self.rows:  # the first epoch has nothing yet that a line could begin at
             self.drawn = now
             row = {"epoch": share * epochs, "loss": logs["loss"], "accuracy": logs["accuracy"]}

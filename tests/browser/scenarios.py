@@ -226,6 +226,25 @@ def explore_features(panel):
     explore.says(re.compile(r"drawn in \d+ ms"))
 
 
+def synthesize_images(panel):
+    grow = panel("04_deconvolution", 1)
+    start, stop = (grow.box.get_by_role("button", name=name) for name in ("Start", "Stop"))
+    others = {"layer": "relu1", "channel": 1, "channels": 3, "place": "mean", "moves, times": 0, "seed": 7}
+    for label, value in others.items():
+        grow.set(label, value)
+    assert stop.is_disabled() and grow.changes(lambda: start.click())
+    grow.says(re.compile("done after"))
+    grow.set("layer", "relu2")
+    grow.set("steps", 4096)
+    assert grow.changes(lambda: start.click())  # the first step's
+    grow.says(re.compile("step .* of 4096, about .* left"))
+    assert start.is_disabled() and grow.changes(lambda: None), "it does not grow"
+    grow.keep("04_synthesize")
+    stop.click()
+    grow.says(re.compile("stopped after"))
+    assert not start.is_disabled()
+
+
 def move_and_occlude(panel):
     move = panel("05_experiments", 0)
     move.shows(example=1)
@@ -328,6 +347,7 @@ ALL = (
     build_a_model,
     train,
     explore_features,
+    synthesize_images,
     move_and_occlude,
     explain_an_answer,
     delete_what_a_map_marks,

@@ -1,10 +1,13 @@
 """The notebooks' own panels, where a browser does not see them: what a move that cannot be drawn says, what a click means."""
 
+import threading
+
 import numpy as np
 import pytest
 import yaml
 
 from deconvlib import data, deconvnet, networks, training
+from deconvlib.experiments import synthesis
 from deconvlib.lab import building, controls, features, panels
 
 
@@ -61,6 +64,46 @@ def test_a_click_on_the_sheet_chooses_its_image_and_on_the_image_its_unit(search
         assert moved(panel, unit=unit, channel=99).error is None  # beyond the last channel: the last
     for method in ("deconvnet", "integrated gradients"):
         assert moved(panels.channels(model, images, strongest, method), channel=99).error is None
+
+
+def test_images_grow_beside_the_patches_of_their_channels(searched):
+    model, images, strongest = searched
+    first, last = strongest
+    panel = panels.synthesize(model, images, strongest, steps=16)
+    made, patches = panel.made
+    assert made.layer == last and len(made.channels) == 2 and made.history.shape == (16, 2) and made.place == "centre"
+    assert made.channels[0] == strongest[last].activation[:, 0].argmax() or made.channels[0] == 4
+    for name, value in {"layer": first, "channel": 2, "several": 6, "place": "mean", "moves": 0.0, "seed": 5}.items():
+        panel.controls[name].value = value
+    panel.start()
+    assert panel.wait() and panel.error is None
+    made, patches = panel.made
+    colours = synthesis.colours(images)
+    expected = synthesis.maximize(model, first, [2, 3], "mean", steps=16, moves=0, colours=colours, seed=5)
+    np.testing.assert_array_equal(made.images, expected.images)
+    np.testing.assert_array_equal(patches.units.image, strongest[first].image[2:])
+    panel.controls["channel"].value = 99  # beyond the last channel: the last
+    panel.start()
+    assert panel.wait() and panel.made[0].channels.tolist() == [3]
+
+
+def test_an_image_that_is_stopped_stays_as_far_as_it_is(searched):
+    model, images, strongest = searched
+    panel = panels.synthesize(model, images, strongest, steps=16, several=1)
+    panel.controls["steps"].value = 1024
+    panel.start()
+    for _ in range(600):
+        if "left" in panel.status.value:
+            break
+        threading.Event().wait(0.05)
+    panel.stop()
+    assert panel.wait() and panel.error is None and "stopped after" in panel.status.value
+    made, _ = panel.made
+    steps = len(made.history)
+    assert 1 <= steps < 1024
+    colours = synthesis.colours(images)
+    short = synthesis.maximize(model, made.layer, made.channels, "centre", steps=steps, colours=colours)
+    np.testing.assert_allclose(made.activation, short.activation, rtol=1e-4)
 
 
 def test_images_are_browsed_by_class_and_likeness(few, tmp_path):
