@@ -228,6 +228,7 @@ SETTINGS = CLASSIFIER | {
     "fill": one_of("gray", "mean", "blur"),
     "part_class": whole(0),
     "aligned": whole(2),
+    "synthesized": COUNT,
     "coarse_kernel": whole(1, 255),
     "coarse_stride": whole(1, 255),
     "judged": whole(2),
@@ -269,7 +270,7 @@ ONE_A_STAGE = sequence(CHANNELS)  # a convolution
 OF_A_DECODER = one_of("none", "batch", "deconvolution_and_batch")  # normalization
 NOTEBOOKS = {  # names that mean something else, or less, in one notebook
     "01_data": {"labels_per_class": COUNT},
-    "05_experiments": {"filters": sequence(CHANNELS)},
+    "05_experiments": {"filters": sequence(CHANNELS, 2)},
     "07_accuracy": {"filters": sequence(CHANNELS)},
     "08_restoration": {"decoder": one_of(*DECODERS[1:]), "judged": one_of(*DAMAGES)},
     "09_generation": {"decoder": one_of(*DECODERS[1:]), "filters": ONE_A_STAGE},

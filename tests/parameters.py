@@ -30,7 +30,8 @@ OTHERS = {
     "05_experiments": {
         **{"dataset_name": "digits", "train_images": 300, "test_images": 150, "filters": [8, 16], "epochs": 4},
         **{"learning_rate": 1e-2, "snapshots": [1], "channels": 2, "moved": 2, "occluded": 6, "square": 3, "stride": 1},
-        **{"fill": "blur", "part_class": 0, "aligned": 3, "coarse_kernel": 5, "coarse_stride": 2, "seed": 1},
+        **{"fill": "blur", "part_class": 0, "aligned": 3, "synthesized": 3, "coarse_kernel": 5, "coarse_stride": 2},
+        **{"seed": 1},
     },
     "06_belief": {
         **{"dataset_name": "digits", "test_images": 150, "judged": 12, "square": 3, "stride": 1, "fill": "blur", "seed": 1},
