@@ -4,7 +4,7 @@ import numpy as np
 
 from deconvlib import checks, figures
 from deconvlib.backend import keras
-from deconvlib.deconvnet import inputs
+from deconvlib.deconvnet import graph, inputs
 from deconvlib.experiments import saliency
 from deconvlib.lab.explorer import Explorer, explore
 
@@ -25,7 +25,9 @@ def explain(
     Grad-CAM, the deepest last. methods: of `saliency.METHODS`. rule: the method to begin with; None: the first.
     Raises ValueError for an unknown method or layer, and another number of names.
     """
-    methods, layers = checks.names("methods", methods), checks.names("layers", layers)
+    methods, layers = saliency.known_methods(methods), checks.names("layers", layers)
+    for layer in layers:
+        graph.find(model, layer)
     if len(names) != checks.classifier(model):
         raise ValueError(f"names must be of the model's {checks.classifier(model)} classes, and are {len(names)}")
 
@@ -43,7 +45,7 @@ def explain(
     classes = [("the answer", ANSWER), *((name, number) for number, name in enumerate(map(str, names)))]
     start = {"method": checks.known("method", rule, methods)} if rule else {}
     return explore(
-        draw, image=(0, len(images) - 1), of=classes, method=list(methods), layer=list(layers)[::-1], start=start,
+        draw, image=(0, len(images) - 1), of=classes, method=methods, layer=list(layers)[::-1], start=start,
         about={
             "image": "image: number of one of the images",
             "of": "class: whose score is explained",

@@ -56,7 +56,8 @@ def test_it_begins_with_the_method_that_is_asked_for_among_those_that_are_offere
     [
         ({"rule": "Grad-Cam"}, "did you mean 'Grad-CAM'"),
         ({"methods": ("gradients",)}, "did you mean 'gradient'"),
-        ({"layers": ["relu9"], "rule": "Grad-CAM"}, "'relu9' is not in this model"),
+        ({"methods": ("gradient", "gradients")}, "did you mean 'gradient'"),
+        ({"layers": ["relu9"]}, "'relu9' is not in this model"),
         ({"layers": []}, "layers must be a list or tuple of 1 or more names"),
         ({"names": ["one", "two"]}, "names must be of the model's 10 classes, and are 2"),
     ],
