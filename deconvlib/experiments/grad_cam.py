@@ -21,10 +21,11 @@ def grad_cam(model: keras.Model, images: np.ndarray, target: Target, layer: str 
     layer: with feature maps; None: `last_maps`.
     Raises ValueError for an unknown layer, one without maps, or from which no way leads to the target.
     """
-    layer, images = layer or last_maps(model, target.layer), inputs.as_input(model, images)
+    images = inputs.as_input(model, images)
+    units, shape = targets.checked(model, images, target)
+    layer = layer or last_maps(model, target.layer)
     if layer is None:
         raise ValueError(f"Grad-CAM needs a layer with feature maps below the units of {target.layer!r}, and there is none")
-    units, shape = targets.checked(model, images, target)
     below, above, size = graph.kept(_programs, model, layer, target.layer, images.shape[1:])
     numbers, turns = np.unique(units.image), _turns(units.image)
     found = [None] * len(units.image)

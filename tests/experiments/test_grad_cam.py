@@ -136,6 +136,7 @@ def test_without_a_layer_it_is_made_of_the_last_maps(network):
         (lambda m, t: grad_cam.grad_cam(m, IMAGES, t, "softmax"), "'softmax' is the target's own"),
         (lambda m, t: grad_cam.grad_cam(m, IMAGES, targets.of_channels(m, IMAGES, "relu1", 0), "relu2"), "not on the way"),
         (lambda m, t: grad_cam.grad_cam(m, IMAGES, targets.of_channels(m, IMAGES, "relu1", 0)), "'relu1', and there is none"),
+        (lambda m, t: grad_cam.grad_cam(m, IMAGES, np.arange(5) % 4), "target must be made by targets.of_classes or"),
         (lambda m, t: grad_cam.grad_cam(m, IMAGES[0], t, "relu2"), "of one image give image\\[None\\]"),
         (lambda m, t: grad_cam.grad_cam(m, IMAGES[:4], t, "relu2"), "image 4 is not given"),
     ],
