@@ -106,8 +106,10 @@ class _Ascent:
         self.adam, self.images = keras.optimizers.Adam(rate), _pixels(amplitudes, self.spectrum, mixing)
 
     def answers(self, images):
-        """(slopes at the images, what the targets answer to them)"""
-        return self.program((self.low + (self.high - self.low) * images).astype(np.float32), *self.targets)
+        """(slopes at the images, in [0, 1] as these, what the targets answer to them)"""
+        width = self.high - self.low
+        slopes, answered = self.program((self.low + width * images).astype(np.float32), *self.targets)
+        return width * slopes, answered
 
     def step(self, move):
         """Moves the images by the matrix, asks the targets, and climbs; returns what they answered, (n,)."""
@@ -250,10 +252,10 @@ def _compiled(model, layer, shape):
 
     def climb(images, places, channels):
         given, back = backend.vjp(lambda pixels: graph.run(model, [pixels], call, until=layer), images)
-        weights = keras.ops.cast(places[..., None] * channels[:, None, None], given.dtype)
-        weights = keras.ops.reshape(weights, keras.ops.shape(given))
-        answers = given if rectifier is None else rectifier.rectify(given)
-        return back(weights), keras.ops.sum(answers * weights, axis=tuple(range(1, len(given.shape))))
+        weights = keras.ops.reshape(places[..., None] * channels[:, None, None], keras.ops.shape(given))
+        answers = keras.ops.cast(given if rectifier is None else rectifier.rectify(given), "float32")
+        slopes = keras.ops.cast(back(keras.ops.cast(weights, given.dtype)), "float32")
+        return slopes, keras.ops.sum(answers * weights, axis=tuple(range(1, len(given.shape))))
 
     return backend.compiled(climb, model, shape, (rows, columns), (count,))
 

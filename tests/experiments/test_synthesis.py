@@ -49,6 +49,27 @@ def test_the_images_are_pixels_whatever_the_model_takes(scaling, low, high):
     np.testing.assert_allclose(made.activation, answered, rtol=1e-4)
 
 
+def test_the_range_of_pixels_changes_no_image():
+    """A slope for pixels in [0, 255] is 255 times smaller, where Adam's epsilon may be as large."""
+    made = []
+    for scale in (1, 1 / 255):
+        model, filters = one_convolution(keras.layers.Rescaling(scale))
+        model.get_layer("conv").set_weights([1e-4 * filters, BIASES])
+        made.append(synthesis.maximize(model, "out", [0, 1], steps=20).images)
+    np.testing.assert_allclose(*made, atol=1e-4)
+
+
+def test_a_network_of_half_precision_is_answered_for_in_floats():
+    """The mean over a map of 10,000 places, each of weight 1e-4, in float16."""
+    images = keras.Input((100, 100, 1))
+    layer = keras.layers.Conv2D(1, 1, dtype="mixed_float16", name="conv")
+    model = keras.Model(images, layer(images))
+    layer.set_weights([np.zeros((1, 1, 1, 1)), np.array([0.25])])
+    made = synthesis.maximize(model, "conv", 0, steps=1)
+    assert made.activation.dtype == made.history.dtype == np.float32
+    np.testing.assert_allclose([made.activation, made.history[0]], 0.25, rtol=1e-5)
+
+
 def test_a_silent_unit_is_woken():
     model, _ = one_convolution()
     model.get_layer("conv").bias.assign([-3.0, 0])
