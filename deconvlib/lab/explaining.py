@@ -17,12 +17,11 @@ def explain(
     names: list[str],
     layers: list[str],
     methods: tuple[str, ...] = saliency.METHODS,
-    rule: str | None = None,
 ) -> Explorer:
     """Which pixels a class owes its score to, by a method: the map over the image, and beside it.
 
     images: (n, height, width, channels), to choose from. names: of the model's classes. layers: with feature maps, for
-    Grad-CAM, the deepest last. methods: of `saliency.METHODS`. rule: the method to begin with; None: the first.
+    Grad-CAM, the deepest last. methods: of `saliency.METHODS`; without rectifiers, of `saliency.SMOOTH`.
     Raises ValueError for an unknown method or layer, and another number of names.
     """
     methods, layers = saliency.known_methods(methods), checks.names("layers", layers)
@@ -43,9 +42,8 @@ def explain(
         return saliency.overlaid(one[0], values, [f"the answer: {said}", f"{drawn}, {chosen}", "the map alone"])
 
     classes = [("the answer", ANSWER), *((name, number) for number, name in enumerate(map(str, names)))]
-    start = {"method": checks.known("method", rule, methods)} if rule else {}
     return explore(
-        draw, image=(0, len(images) - 1), of=classes, method=methods, layer=list(layers)[::-1], start=start,
+        draw, image=(0, len(images) - 1), of=classes, method=methods, layer=list(layers)[::-1],
         about={
             "image": "image: number of one of the images",
             "of": "class: whose score is explained",

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from moving import moves
 
 from deconvlib import data, networks
 from deconvlib.experiments import invariance
@@ -12,14 +13,6 @@ from deconvlib.lab import altering
 def classifier():
     dataset = data.load("shapes").take(train=1, test=4)
     return networks.classifier(dataset.image_shape, dataset.num_classes, filters=(4,), dense_units=0), dataset
-
-
-def moves(panel, **values):
-    """Each of these values changes the picture, and no error is shown."""
-    for name, value in values.items():
-        before = bytes(panel.picture.value)
-        panel.controls[name].value = value
-        assert panel.wait() and panel.error is None and bytes(panel.picture.value) != before, name
 
 
 def test_an_image_is_moved(classifier):

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from moving import moves
 
 from deconvlib import data, networks
 from deconvlib.experiments import saliency
@@ -12,14 +13,6 @@ from deconvlib.lab import explaining
 def classifier():
     dataset = data.load("shapes").take(train=1, test=4)
     return networks.classifier(dataset.image_shape, dataset.num_classes, filters=(4, 6), dense_units=0), dataset
-
-
-def moves(panel, **values):
-    """Each of these values changes the picture, and no error is shown."""
-    for name, value in values.items():
-        before = bytes(panel.picture.value)
-        panel.controls[name].value = value
-        assert panel.wait() and panel.error is None and bytes(panel.picture.value) != before, name
 
 
 def test_an_image_a_class_a_method_and_a_layer_are_chosen(classifier):
@@ -45,16 +38,15 @@ def test_the_answer_is_explained_at_first_and_another_class_when_it_is_chosen(cl
     assert f"for {dataset.class_names[7]}, " in axes[1].get_title()
 
 
-def test_it_begins_with_the_method_that_is_asked_for_among_those_that_are_offered(classifier):
+def test_it_offers_the_methods_that_are_given_and_begins_with_the_first(classifier):
     model, dataset = classifier
-    panel = explaining.explain(model, dataset.x_test, dataset.class_names, ["conv2"], saliency.SMOOTH, "Grad-CAM")
-    assert panel.values["method"] == "Grad-CAM" and panel.controls["method"].options == saliency.SMOOTH
+    panel = explaining.explain(model, dataset.x_test, dataset.class_names, ["conv2"], saliency.SMOOTH)
+    assert panel.values["method"] == saliency.SMOOTH[0] and tuple(panel.controls["method"].options) == saliency.SMOOTH
 
 
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"rule": "Grad-Cam"}, "did you mean 'Grad-CAM'"),
         ({"methods": ("gradients",)}, "did you mean 'gradient'"),
         ({"methods": ("gradient", "gradients")}, "did you mean 'gradient'"),
         ({"layers": ["relu9"]}, "'relu9' is not in this model"),
