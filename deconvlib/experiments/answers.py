@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from deconvlib import figures
+from deconvlib import checks, figures
 from deconvlib.backend import keras
 from deconvlib.deconvnet import inputs
 from deconvlib.deconvnet.rules import RULES
@@ -33,10 +33,11 @@ def measure(model: keras.Model, images: np.ndarray, methods: tuple[str, ...] = (
     """What `model` answers, and maps by several of `saliency.METHODS`.
 
     images: as for `deconvnet.project`; to be drawn too, uint8, or floats in [0, 1]. Raises ValueError as
-    `saliency.attributions`.
+    `saliency.attributions`, and for outputs that are no probabilities.
     """
     methods, floats, gap = saliency.known_methods(methods), inputs.as_input(model, images), None
     probabilities = model.predict(floats, verbose=0)
+    checks.probabilities(model, probabilities)
     target, maps = targets.of_classes(model, floats, probabilities.argmax(axis=1)), {}
     for method in methods:
         if method == "integrated gradients":

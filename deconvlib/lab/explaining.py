@@ -32,7 +32,9 @@ def explain(
 
     def draw(image, of, method, layer):
         one = images[[image]]
-        (chances,) = np.asarray(model.predict_on_batch(inputs.as_input(model, one)))
+        answers = np.asarray(model.predict_on_batch(inputs.as_input(model, one)))
+        checks.probabilities(model, answers)
+        (chances,) = answers
         answer = int(chances.argmax())
         number = answer if of == ANSWER else of
         values = saliency.competing(model, one, np.array([number]), layer, methods=(method,))[method][0]

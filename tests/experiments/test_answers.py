@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from deconvlib import networks
 from deconvlib.backend import keras
 from deconvlib.experiments import answers, gradients, saliency, targets
 
@@ -78,3 +79,10 @@ def test_one_image_stands_beside_what_else_it_may_be(drawn):
     assert [bar.get_width() for bar in fig.axes[1].patches] == [0.9, 0.1]
     assert [label.get_text() for label in fig.axes[1].get_yticklabels()] == ["a", "b\\$"]
     assert "within 1.2 %." in fig.get_supxlabel().replace("\n", " ")
+
+
+def test_logits_are_not_told_as_chances():
+    logits = networks.classifier((16, 16, 3), 4, filters=(4,), dense_units=0)
+    logits = keras.Model(logits.input, logits.get_layer("logits").output)
+    with pytest.raises(ValueError, match="are not the probabilities of one class an image: end it in a softmax"):
+        answers.measure(logits, np.zeros((2, 16, 16, 3), np.uint8), ("gradient",))
