@@ -3,6 +3,13 @@
 import pytest
 
 from deconvlib import figures
+from deconvlib.backend import keras
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup():
+    """Fixtures of any scope and the test draw the same weights in every run, whatever ran before in this process."""
+    keras.utils.set_random_seed(0)
 
 
 @pytest.fixture

@@ -300,8 +300,8 @@ def test_one_sigmoid_or_logit_becomes_two_classes(ending, tmp_path):
     images = keras.Input((8, 8, 3))
     x = keras.layers.Rescaling(1 / 255, name="softmax")(images)  # names that loading gives layers of its own
     x = keras.layers.Dropout(0.1, name="images")(x)
-    x = keras.layers.Flatten()(keras.layers.Conv2D(4, 3, activation="relu", name="rescale")(x))
-    model = keras.Model(images, ONE[ending](x))
+    x = keras.layers.Conv2D(4, 3, activation="relu", bias_initializer="ones", name="rescale")(x)  # no channel is silent
+    model = keras.Model(images, ONE[ending](keras.layers.Flatten()(x)))
     model.save(tmp_path / "one.keras")
     loaded = networks.load(tmp_path / "one.keras")
     photographs = np.random.default_rng(0).integers(0, 256, (9, 8, 8, 3)).astype(np.float32)
