@@ -9,7 +9,6 @@ from matplotlib.ticker import LogLocator
 
 from deconvlib import allowed, backend, figures, progress, training
 from deconvlib.backend import keras
-from deconvlib.deconvnet import graph
 from deconvlib.experiments import quality
 from deconvlib.networks import summary, upsampling
 
@@ -71,16 +70,11 @@ def judge(model, images, truth) -> tuple[np.ndarray, dict[str, float]]:
     images, truth: floats in [0, 1], (n, height, width, channels). "map": in the map of its last operator, of 100 images at
     most. "error": in the difference to the truth.
     """
-    maps = training.predict(graph.kept(_until_last, model), images[:100])
+    last = [layer for layer in model.layers if type(layer) in upsampling.OPERATORS.values()][-1]
+    maps = training.predict(keras.Model(model.inputs, last.output), images[:100])
     made = training.predict(model, images)
     found = {"PSNR, dB": float(quality.of_images(made.clip(0, 1), truth)["PSNR"].mean())}
     return made, found | {"map": checkerboard(maps, 2), "error": checkerboard(made - truth, 2)}
-
-
-def _until_last(model):
-    """The part of the model that ends in its last operator."""
-    last = [layer for layer in model.layers if type(layer) in upsampling.OPERATORS.values()][-1]
-    return keras.Model(model.inputs, last.output)
 
 
 def checkerboard(maps: np.ndarray, stride: int) -> float:

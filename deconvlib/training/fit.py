@@ -1,7 +1,6 @@
 """Model + Dataset -> history of the training."""
 
 import functools
-import json
 import time
 from pathlib import Path
 
@@ -19,7 +18,6 @@ from deconvlib.training.callbacks import Epochs, GradientNorms, Log
 
 OPTIMIZERS = {name.lower(): getattr(keras.optimizers, name) for name in ("Adam", "AdamW", "RMSprop", "SGD")}
 PROBE = 256  # training images on which gradient norms are measured
-KEPT = "_deconvlib_trainer"  # of a model: what trained it last
 FULL = ("softmax", "pixels", "corrected")  # layers that stay float32: 16 bits are few for many classes and for 8-bit pixels
 
 
@@ -64,7 +62,6 @@ def fit(
         that `hold_out` returns, whose test images are held-out training images. A backup also holds their attributes that
         are numbers, texts, arrays, or lists and dictionaries of them.
     verbose: prints one line an epoch with the time left. seed: of the images' order; the model has its own for the rest.
-    Called again for one model with the same settings, whatever its weights, the images and the seed, it begins a second sooner.
     Raises ValueError for settings that cannot work; FloatingPointError where the loss or a weight is no longer a number,
     with its step or epoch; the model then has the weights of the last good epoch.
     """
@@ -79,6 +76,7 @@ def fit(
     weights[present] = compute_class_weight(class_weight, classes=present, y=labels)
     pixels = inputs.pixel_range(model) or (0, 1)
     batches = Batches(images, labels, batch_size, seed, weights, images_per_epoch, unlabelled, pixels)
+    trainer = keras.Sequential([keras.Input(model.input_shape[1:]), *augmentation, model])
     log = Log(model, verbose)
     every, backup = [log, Epochs(batches), *callbacks], None
     if gradient_norms:
@@ -89,16 +87,10 @@ def fit(
         arrays = [images, labels, dataset.x_test, dataset.y_test, *([] if unlabelled is None else [unlabelled])]
         backup = Backup(backup_dir, fingerprint(model, settings, arrays, callbacks), log, callbacks)
     metrics = {"metrics" if unlabelled is None else "weighted_metrics": [keras.metrics.SparseCategoricalAccuracy("accuracy")]}
-    rates = [optimizer, learning_rate, schedule, weight_decay, epochs * len(batches)]
-
-    def make():
-        trainer = keras.Sequential([keras.Input(model.input_shape[1:]), *augmentation, model])
-        loss = functools.partial(_cross_entropy, label_smoothing)
-        return trainer, {"optimizer": _optimizer(*rates), "loss": loss} | metrics
-
-    settings = [*rates[: 5 if schedule == "cosine" else 4], label_smoothing, *metrics]
-    validation = {"validation_data": Batches(dataset.x_test, dataset.y_test, 500, pixels=pixels)}
-    _train(model, make, settings, precision, batches, epochs, every, backup, augmentation, **validation)
+    compiled = {"loss": functools.partial(_cross_entropy, label_smoothing)} | metrics
+    optimizer = _optimizer(optimizer, learning_rate, schedule, weight_decay, epochs * len(batches))
+    validation = Batches(dataset.x_test, dataset.y_test, 500, pixels=pixels)
+    _train(trainer, precision, optimizer, compiled, batches, epochs, every, backup, validation_data=validation)
     return pd.DataFrame(log.rows)
 
 
@@ -132,13 +124,10 @@ def fit_pairs(
         settings = [count, epochs, batch_size, keras.losses.serialize(keras.losses.get(loss)), learning_rate, precision, seed]
         arrays = keras.tree.flatten([batches[0], batches[len(batches) - 1]])
         backup = Backup(backup_dir, fingerprint(model, settings, arrays), log, ())
-    rates = ["adam", learning_rate, "cosine", 0.0, epochs * len(batches)]
-
-    def make():
-        # a model of its own: to compile the user's would change how it is saved
-        return keras.Model(model.input, model(model.input)), {"optimizer": _optimizer(*rates), "loss": loss}
-
-    _train(model, make, [*rates, loss], precision, batches, epochs, [log, Epochs(batches)], backup)
+    # a model of its own: to compile the user's would change how it is saved
+    trainer = keras.Model(model.input, model(model.input))
+    optimizer = _optimizer("adam", learning_rate, "cosine", 0.0, epochs * len(batches))
+    _train(trainer, precision, optimizer, {"loss": loss}, batches, epochs, [log, Epochs(batches)], backup)
     return pd.DataFrame(log.rows)
 
 
@@ -182,58 +171,24 @@ def _optimizer(name, learning_rate, schedule, weight_decay, steps):
     return OPTIMIZERS[name](learning_rate, weight_decay=weight_decay if decays else None, **extra)
 
 
-def _train(model, make, told, precision, batches, epochs, callbacks, backup, augmentation=(), **settings):
-    """Train `model` by make() -> (trainer, what to compile it with), from where `backup` is.
-
-    Layers compute in `precision`; their weights are float32 throughout. The trainer stays with the model: where the next
-    training is told the same, and the layers' settings are the same, its step, which takes a second to trace, is the same too.
-    """
-    moves = [object() if layer.weights else _settings(layer) for layer in augmentation]  # weights say more than settings
-    told = [told, precision, moves, _settings(model)]
-    # away until this training has ended well
-    trainer, first, moved, before = vars(model).pop(KEPT, [None] * 4)
-    again = before == told
-    trainer, compiled = (trainer, None) if again else make()
+def _train(trainer, precision, optimizer, compiled, batches, epochs, callbacks, backup, **settings):
+    """`trainer.fit`, from where `backup` is, while layers compute in `precision`; their weights are float32 throughout."""
     layers = [layer for layer in graph.layers(trainer) if layer.name not in FULL]
-    policies = [layer.dtype_policy for layer in layers]
+    before = [layer.dtype_policy for layer in layers]
     try:
         for layer in layers:
             layer.dtype_policy = precision
-        if again:
-            _begin(trainer.optimizer.variables, first)
-            for own, given in zip(moved, augmentation, strict=True):
-                _begin(own.variables, given.variables)  # what it draws by
-        else:
-            trainer.compile(**compiled)
-            # the first step would make the optimizer's variables, and TensorFlow trace it twice
-            trainer.optimizer.build(trainer.trainable_variables)
-            moved = augmentation
-            # a moment begins at 0; a rate and a count of steps are single numbers
-            state = trainer.optimizer.variables
-            first = [0 if len(variable.shape) else keras.ops.convert_to_numpy(variable).item() for variable in state]
+        trainer.compile(optimizer=optimizer, **compiled)
+        # the first step would make the optimizer's variables, and TensorFlow trace it twice
+        trainer.optimizer.build(trainer.trainable_variables)
         settings |= {"epochs": epochs, "callbacks": callbacks}
         if backup:
             settings |= {"initial_epoch": backup.resume(trainer, epochs), "callbacks": [*callbacks, backup]}
         # shuffle: Keras would change the order of the batches by a seed of its own
         trainer.fit(batches, shuffle=False, verbose=0, **settings)
     finally:
-        for layer, policy in zip(layers, policies, strict=True):
+        for layer, policy in zip(layers, before, strict=True):
             layer.dtype_policy = policy
-    vars(model)[KEPT] = trainer, first, moved, told  # not by __setattr__, which Keras would track as a part of the model
-
-
-def _settings(layer):
-    """What a layer or model is made of, but for name and seed, as text; where it does not say it, what equals nothing."""
-    try:
-        held = {name: value for name, value in layer.get_config().items() if name not in ("name", "seed")}
-    except NotImplementedError:
-        return object()
-    return json.dumps(held, sort_keys=True, default=str)
-
-
-def _begin(variables, values):
-    for variable, value in zip(variables, values, strict=True):
-        variable.assign(np.broadcast_to(keras.ops.convert_to_numpy(value), variable.shape))
 
 
 class Batches(keras.utils.PyDataset):

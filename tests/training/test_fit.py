@@ -48,62 +48,6 @@ def test_the_step_is_traced_once(digits, monkeypatch):
     assert len(traced) == 1
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_a_model_trained_again_begins_anew(digits, optimizer):
-    """With its first weights it ends as a new one does: nothing is left of moments, rate, number of steps and draws."""
-    begun, again = settings() | {"optimizer": optimizer, "epochs": 2, "verbose": False}, small(digits, dropout=0.2)
-    weights = again.get_weights()
-    stop = keras.callbacks.ReduceLROnPlateau("loss", factor=0.5, min_delta=9, patience=0)
-    training.fit(again, digits, **begun | {"schedule": "constant"}, callbacks=(stop,))  # which lowers the rate
-    for schedule in ("constant", "cosine", "cosine"):
-        begun |= {"schedule": schedule, "augmentation": training.augmentation(seed=3)}
-        new = small(digits, dropout=0.2)
-        new.set_weights(weights)
-        again.set_weights(weights)
-        same(*(training.fit(model, digits, **begun) for model in (new, again)))
-        for one, other in zip(new.get_weights(), again.get_weights(), strict=True):
-            np.testing.assert_array_equal(one, other)
-
-
-@pytest.mark.skipif(backend.NAME != "tensorflow", reason="how often the step is traced is TensorFlow's")
-def test_the_step_of_a_model_is_traced_again_where_a_setting_has_changed(digits, monkeypatch):
-    traced, step = [], keras.Sequential.train_step
-    monkeypatch.setattr(keras.Sequential, "train_step", lambda self, data: traced.append(1) or step(self, data))
-    model, few = small(digits, dropout=0.2), digits.take(100, 50)
-
-    def traces(**given):
-        traced.clear()
-        training.fit(model, few, **{"epochs": 1, "verbose": False} | given)
-        return len(traced)
-
-    assert [traces(), traces(seed=1), traces(batch_size=20)] == [1, 0, 0]
-    assert [traces(learning_rate=1e-2), traces(optimizer="sgd")] == [1, 1]
-    moved = [{"augmentation": training.augmentation(shift=shift, seed=seed)} for shift, seed in ((0.1, 0), (0.1, 1), (0.2, 1))]
-    assert [traces(**given) for given in moved] == [1, 0, 1]
-    model.get_layer("dropout1").rate = 0.5
-    assert traces(**moved[-1]) == 1
-    model.get_layer("conv1").trainable = False
-    kernel = model.get_layer("conv1").get_weights()[0]
-    assert traces(**moved[-1]) == 1 and np.array_equal(kernel, model.get_layer("conv1").get_weights()[0])
-
-
-@pytest.mark.skipif(backend.NAME != "tensorflow", reason="how often the step is traced is TensorFlow's")
-def test_the_step_of_pairs_is_traced_once_for_several_seeds(images, monkeypatch):
-    traced, step = [], keras.Model.train_step
-    monkeypatch.setattr(keras.Model, "train_step", lambda self, data: traced.append(1) or step(self, data))
-
-    def make(numbers, rng):
-        return images[numbers], images[numbers]
-
-    model, histories = networks.encoder_decoder((16, 16, 3), 3, (4,)), []
-    for seed in (0, 1, 0):
-        model.set_weights(networks.encoder_decoder((16, 16, 3), 3, (4,), seed=seed).get_weights())
-        histories.append(training.fit_pairs(model, 100, make, 2, verbose=False, seed=seed))
-    assert len(traced) == 1
-    same(histories[0], histories[2])
-    assert histories[0]["loss"].iloc[-1] != histories[1]["loss"].iloc[-1]
-
-
 def test_repeats_from_its_seed(digits, whole):
     again, other = (training.fit(small(digits, dropout=0.2), digits, epochs=4, **settings(), seed=seed) for seed in (0, 1))
     same(again, whole[1])
