@@ -61,8 +61,8 @@ def costs(models, controls) -> pd.DataFrame:
 def points(results, compared) -> pd.DataFrame:
     """Gains in percentage points: a row a comparison, a column a regime, and the least and greatest of the times it took.
 
-    results: rows with regime, variant and seconds. compared: from `statistics.compare`, of shares. "seconds, min" and "seconds,
-    max": the mean seconds of a training over the control's.
+    results: rows with regime, variant and seconds. compared: from `statistics.compare`, of shares. "time, min" and "time, max":
+    the mean seconds of a training over the control's.
     """
     took = results.groupby(["regime", "variant"])["seconds"].mean()
     names = zip(compared["regime"], compared["variant"], compared["control"], strict=True)
@@ -72,7 +72,7 @@ def points(results, compared) -> pd.DataFrame:
     spread = rows.groupby(["variant", "control"])["times"].agg(["min", "max"])
     order = list(dict.fromkeys(zip(rows["variant"], rows["control"], strict=True)))
     table = table.rename(columns=lambda name: name.partition(", ")[2] or name)  # without the data's name
-    return table.join(spread.add_prefix("seconds, ")).loc[order].round(1) + 0.0  # not -0.0
+    return table.join(spread.add_prefix("time, ")).loc[order].round(1) + 0.0  # not -0.0
 
 
 def row(model, dataset, history) -> dict:

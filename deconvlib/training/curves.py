@@ -74,7 +74,8 @@ def learning_curves(curves):
     curves: {variant: (seeds, epochs)}. A single seed has no band.
     """
     means = {name: np.mean(values, axis=0) for name, values in curves.items()}
-    colours = matplotlib.colormaps["tab20"](np.arange(len(means)) % 20)
+    # its strong colours first: side by side are a strong one and its pale twin
+    colours = matplotlib.colormaps["tab20"](np.r_[0:20:2, 1:20:2][np.arange(len(means)) % 20])
     fig = _by_epoch(means, colours, ylabel="test accuracy")
     for (name, values), colour in zip(curves.items(), colours, strict=True):
         if len(values) > 1:

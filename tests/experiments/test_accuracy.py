@@ -28,7 +28,7 @@ def test_gains_are_a_column_a_regime_and_times_are_over_the_controls():
     table = accuracy.points(results, statistics.compare(results, "accuracy", {"wide": "plain"}))
     assert table.index.tolist() == [("wide", "plain")]
     assert table.iloc[0].tolist() == pytest.approx([5, 5, 1, 3])
-    assert table.columns.tolist() == ["few", "tail", "seconds, min", "seconds, max"]
+    assert table.columns.tolist() == ["few", "tail", "time, min", "time, max"]
 
 
 @pytest.mark.parametrize(

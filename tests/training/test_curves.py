@@ -1,5 +1,6 @@
 """Figures of trainings: what lies where in them."""
 
+import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
@@ -68,3 +69,9 @@ def test_learning_curves_have_the_interval_over_the_seeds():
     (band,) = ax.collections
     ends = band.get_paths()[0].vertices[:, 1]
     assert [ends.min(), ends.max()] == pytest.approx([0.2 - 0.2484, 0.2 + 0.2484], abs=1e-4)
+
+
+def test_pale_colours_come_after_the_strong_ones():
+    (ax,) = training.learning_curves({str(number): np.array([[0.5]]) for number in range(20)}).axes
+    colours = [tuple(line.get_color()) for line in ax.lines]
+    assert len(set(colours)) == 20 and colours[:10] == [matplotlib.colormaps["tab20"](2 * number) for number in range(10)]
