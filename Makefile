@@ -10,13 +10,15 @@ endif
 ifeq ($(filter cpu gpu,$(DEVICE)),)
 export KERAS_BACKEND := $(DEVICE:-gpu=)
 endif
+# notebooks at a time: two small trainings keep two cores busier than one; a large one takes them all, and the memory of a GPU
+WORKERS ?= $(if $(filter quick-cpu quick-jax quick-torch,$(PROFILE)-$(DEVICE)),2,1)
 BIN := .venv/bin
 READY := .venv/ready-$(DEVICE)
 # Containers set this, and each start of TensorFlow would compile its sources again: 24 seconds instead of 9.
 unexport PYTHONDONTWRITEBYTECODE
 
 report: $(READY)  ## run the series under PROFILE into reports/PROFILE
-	$(BIN)/python -m deconvlib run --profile $(PROFILE)
+	$(BIN)/python -m deconvlib run --profile $(PROFILE) --workers $(WORKERS)
 
 setup: $(READY)  ## .venv with all that the notebooks need
 

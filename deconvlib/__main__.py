@@ -37,7 +37,9 @@ def _main(arguments):
         names = [name for name, _ in given.p]
         if twice := [name for name in names if names.count(name) > 1]:
             raise UserError(f"parameter {twice[0]!r} is given twice: say one -p {twice[0]} VALUE")
-        return run(given.notebooks, given.profile, dict(given.p), given.out, given.fresh, timeout=given.timeout)
+        return run(
+            given.notebooks, given.profile, dict(given.p), given.out, given.fresh, timeout=given.timeout, workers=given.workers
+        )
     except UserError as error:
         print(f"deconvlib: {error}", file=sys.stderr)
         return 2
@@ -57,6 +59,7 @@ def _parser():
     )
     series.add_argument("--out", type=Path, help="folder of the results (default: reports/PROFILE beside notebooks)")
     series.add_argument("--fresh", action="store_true", help="run also what finished earlier with the same parameters")
+    series.add_argument("--workers", type=int, default=1, help="notebooks at a time, each in a process of its own (default: 1)")
     grid = commands.add_parser("sweep", help="run a grid of notebooks and parameters, here or on a Dask cluster")
     grid.add_argument("grid", type=Path, help="a YAML file, as in notebooks/grids")
     where = grid.add_mutually_exclusive_group()

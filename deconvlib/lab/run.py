@@ -5,6 +5,7 @@ traceback inside a widget.
 """
 
 import contextlib
+import functools
 import hashlib
 import itertools
 import json
@@ -14,7 +15,9 @@ import platform
 import re
 import shutil
 import signal
+import threading
 import time
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -27,6 +30,8 @@ LIBRARY = Path(__file__).parents[1]
 START = 300  # seconds that a kernel may take to start, and IOPUB its last output: for what hangs, not for what is slow
 IOPUB = 60
 FOREVER = 10**9  # also seconds: nbclient hears of a reply that does not come only where a cell has some limit
+LEFT = {"03_training": "network_of(", "13_your_photos": "photos.keras"}  # who leaves a network; how later ones name it
+ALONE = '"alone"'  # tag of a cell that measures speed
 
 
 def run(
@@ -37,6 +42,7 @@ def run(
     fresh: bool = False,
     folder: Path | None = None,
     timeout: int | None = None,
+    workers: int = 1,
 ) -> int:
     """Run the series, or the named part of it; returns 0, or 1 where a notebook failed.
 
@@ -44,12 +50,15 @@ def run(
     overrides: {parameter: value as text}, for every chosen notebook that has it. out: of the results; reports/<profile>
     beside the notebooks' folder where it is not given. folder: of the notebooks; where it is not given, `series` finds it.
     timeout: seconds that a cell may take; None: as long as it needs. A kernel that is idle and does not reply is ended.
-    A notebook that finished here before with the same code, parameters and library is kept, as long as none before it ran
-    anew; `fresh` keeps none. One that fails is marked, its executed copy kept, and the next one runs.
+    workers: notebooks that run at a time, each in a process of its own. Those that load another's network wait for it; one
+        with a cell tagged "alone", since it measures speed, has the machine to itself, after the others.
+    A notebook that finished here before with the same code, parameters and library is kept, unless it loads the network of
+    one that runs anew; `fresh` keeps none. One that fails is marked, its executed copy kept, and the next one runs.
     Raises UserError before anything runs: where there are no notebooks, for an unknown notebook, profile or parameter, a
     value that the parameter cannot have, or an `out` in which another run is at work; later where nothing can be written.
     """
     check_count("--timeout", timeout)
+    check_count("--workers", workers)
     everything = series(folder)
     paths, folder = choose(everything, notebooks), everything[0].parent
     out = Path(out or record.home(folder) / "reports" / profile)
@@ -60,7 +69,7 @@ def run(
     with alone(out):
         clear(out, *(f"{name}*.part*" for name in ("index", *(path.stem for path in everything))))
         clear(out, *(f"{path.stem}/*.part*" for path in everything))
-        return _run_all(everything, paths, parameters, profile, out, fresh, timeout)
+        return _run_all(everything, paths, parameters, profile, out, fresh, timeout, workers)
 
 
 def check_count(option, value):
@@ -77,66 +86,125 @@ def clear(out, *patterns):
             path.unlink(missing_ok=True)
 
 
-def _run_all(everything, paths, parameters, profile, out, fresh, timeout):
-    runs, chosen = [], []
-    for path in everything:
-        title = re.search(r'"# (.+?)(?:\\n)?"', path.read_text(encoding="utf-8")) or ("", path.stem)
-        entry = {"name": path.stem, "title": title[1], "status": "waiting", "seconds": None, "error": None}
-        earlier = record.read(out / path.stem / "run.json")
-        if path in paths:
-            chosen.append(entry)
-        elif earlier and (out / path.name).exists():  # the page also shows what a run of other notebooks left here
-            entry |= {"status": "earlier", "seconds": earlier["seconds"]}
-        else:
-            continue
-        runs.append(entry)
+def _run_all(everything, paths, parameters, profile, out, fresh, timeout, workers):
+    runs, chosen = _entries(everything, paths, out)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     glossary = everything[0].with_name("glossary.md")  # every page links to it
     if glossary.exists():
         record.write(out / "glossary.html", pages.text(glossary))
-    rerun = fresh
-    for number, (path, entry) in enumerate(zip(paths, chosen, strict=True), start=1):
-        key, state = fingerprint(path, parameters[path]), out / path.stem / "run.json"
-        state.parent.mkdir(exist_ok=True)
-        label = f"[{number}/{len(paths)}] {path.stem}"
-        earlier = record.read(state)
-        if not rerun and earlier.get("key") == key and (out / path.name).exists():
+    keys = {path: fingerprint(path, parameters[path]) for path in paths}
+    labels = {path: f"[{number}/{len(paths)}] {path.stem}" for number, path in enumerate(paths, start=1)}
+    reads, todo = {path: _reads(path, parameters[path]) for path in paths}, []
+    for path, entry in chosen.items():
+        earlier = record.read(out / path.stem / "run.json")
+        same = earlier.get("key") == keys[path] and (out / path.name).exists()
+        if same and not fresh and not reads[path] & {other.stem for other in todo}:
             entry |= {"status": "kept", "seconds": earlier["seconds"]}
-            print(f"{label}: kept, finished earlier with the same parameters (--fresh runs it again)", flush=True)
-            continue
-        rerun = True  # later notebooks read what this one writes
+            print(f"{labels[path]}: kept, finished earlier with the same parameters (--fresh runs it again)", flush=True)
+        else:
+            todo.append(path)
+    stop, at_index = threading.Event(), threading.Lock()
+
+    def show():
+        with at_index:
+            pages.index(out, profile, runs)
+
+    def work(path):
+        entry, state, label = chosen[path], out / path.stem / "run.json", labels[path]
+        state.parent.mkdir(exist_ok=True)
         if fresh:
             record.over(state.parent)
         state.unlink(missing_ok=True)
         entry["status"] = "running"
-        pages.index(out, profile, runs)
+        show()
         print(f"{label}: running", flush=True)
-        begun = time.time()
+        begun, echo = time.time(), "      " if workers == 1 else f"      {path.stem}: "
         try:
-            entry["error"] = execute(path, out, parameters[path], timeout=timeout)
+            entry["error"] = execute(path, out, parameters[path], echo, timeout)
+            if stop.is_set():
+                raise KeyboardInterrupt
             entry["status"] = "failed" if entry["error"] else "done"
         except KeyboardInterrupt:
             entry["status"], entry["error"] = "interrupted", "interrupted; run again to continue"
             raise
         finally:
             entry["seconds"] = round(time.time() - begun, 1)
-            pages.index(out, profile, runs)
+            show()
         if entry["error"]:
             print(f"{label}: FAILED after {entry['seconds']:.0f} s\n  {entry['error']}", flush=True)
         else:
-            record.write(state, json.dumps({"key": key, "seconds": entry["seconds"], "parameters": parameters[path]}))
+            record.write(state, json.dumps({"key": keys[path], "seconds": entry["seconds"], "parameters": parameters[path]}))
             record.over(state.parent)
             print(f"{label}: done in {entry['seconds']:.0f} s", flush=True)
-    pages.index(out, profile, runs)
+
+    _work_off(todo, reads, work, workers, stop)
+    show()
     print(f"report: {out / 'index.html'}", flush=True)
     return int(any(entry["status"] == "failed" for entry in runs))
 
 
-def execute(path, out, parameters, echo=True, timeout=None):
+def _entries(everything, paths, out):
+    """What the page tells of each notebook that runs, and of each that an earlier run left; and {path: its own} of those."""
+    runs, chosen = [], {}
+    for path in everything:
+        title = re.search(r'"# (.+?)(?:\\n)?"', path.read_text(encoding="utf-8")) or ("", path.stem)
+        entry = {"name": path.stem, "title": title[1], "status": "waiting", "seconds": None, "error": None}
+        earlier = record.read(out / path.stem / "run.json")
+        if path in paths:
+            chosen[path] = entry
+        elif earlier and (out / path.name).exists():
+            entry |= {"status": "earlier", "seconds": earlier["seconds"]}
+        else:
+            continue
+        runs.append(entry)
+    return runs, chosen
+
+
+def _reads(path, parameters):
+    """The notebooks whose network this one loads."""
+    told = f"{_code_cells(path)} {parameters}"
+    return {stem for stem, name in LEFT.items() if name in told and stem < path.stem}
+
+
+def _work_off(todo, reads, work, workers, stop):
+    """work(path) for each, `workers` at a time, but after those of `todo` whose network it loads, reads[path].
+
+    An interruption, or what `work` raises, ends all kernels and sets `stop`.
+    """
+    if workers == 1:
+        for path in todo:
+            work(path)
+        return
+    alone = {path: ALONE in path.read_text(encoding="utf-8") for path in todo}
+    waiting, running = sorted(todo, key=alone.get), {}
+
+    def may_begin(path):
+        busy = list(running.values())
+        if reads[path] & {other.stem for other in waiting + busy}:
+            return False
+        return len(busy) < workers and not (busy and any(alone[other] for other in [path, *busy]))
+
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            while waiting or running:
+                for path in filter(may_begin, list(waiting)):
+                    waiting.remove(path)
+                    running[pool.submit(work, path)] = path
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    del running[future]
+                    future.result()
+        except BaseException:
+            stop.set()
+            for kernel in psutil.Process().children():
+                kernel.kill()
+            raise
+
+
+def execute(path, out, parameters, echo="      ", timeout=None):
     """None, or what went wrong; leaves <stem>.ipynb and .html, or <stem>.failed.ipynb, in `out`.
 
-    echo: whether what the notebook prints also goes to the terminal. timeout: as for `run`. Raises OSError where `out` cannot
-    be written.
+    echo: what stands before each line that the notebook prints, in the terminal; None: it does not go there. timeout: as for
+    `run`. Raises OSError where `out` cannot be written.
     """
     import nbformat
     import papermill
@@ -162,7 +230,7 @@ def execute(path, out, parameters, echo=True, timeout=None):
             start_timeout=START,
             iopub_timeout=IOPUB,
             execution_timeout=timeout or FOREVER,
-            stdout_file=SimpleNamespace(write=_echo, flush=lambda: None) if echo else None,
+            stdout_file=SimpleNamespace(write=functools.partial(_echo, echo), flush=lambda: None) if echo else None,
             # ipykernel warns at each start that it listens without encryption, and one that is interrupted shows a
             # traceback of the socket that was closed under it; what goes wrong in a cell comes by papermill
             extra_arguments=["--log-level=CRITICAL"],
@@ -191,8 +259,8 @@ def execute(path, out, parameters, echo=True, timeout=None):
     return f"{error}\n  executed copy: {failed.name}" if error else None
 
 
-def _echo(text):
-    print(*(f"      {line}\n" for line in text.splitlines()), sep="", end="", flush=True)
+def _echo(before, text):
+    print(*(f"{before}{line}\n" for line in text.splitlines()), sep="", end="", flush=True)
 
 
 def _hidden_error(notebook):
@@ -228,11 +296,14 @@ def fingerprint(path, parameters, code=None):
 
 def code_of(path):
     """A text that changes with the notebook's code, the library and the backend."""
-    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     library = [file.read_text(encoding="utf-8") for file in sorted(LIBRARY.rglob("*.py"))]
-    told = json.dumps([code, library, os.environ.get("KERAS_BACKEND", "tensorflow")])
+    told = json.dumps([_code_cells(path), library, os.environ.get("KERAS_BACKEND", "tensorflow")])
     return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
+
+
+def _code_cells(path):
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
 
 
 @contextlib.contextmanager

@@ -196,7 +196,7 @@ def attempt(run: Run, out: Path, timeout: int | None = None) -> dict:
     begun = time.time()
     run_dir = os.path.relpath(part, home)  # no path of a machine goes into an executed notebook
     try:
-        error = execute(run.path, part, run.parameters | {"run_dir": run_dir}, echo=False, timeout=timeout)
+        error = execute(run.path, part, run.parameters | {"run_dir": run_dir}, echo=None, timeout=timeout)
         lost = error and any(said in error for said in ("Kernel died before replying", "its reply has not come"))
         if lost or (error and get_worker().status != Status.running):
             raise RuntimeError(error)

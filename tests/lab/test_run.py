@@ -129,12 +129,13 @@ def command(folder, *arguments):
     )
 
 
-def test_an_interrupted_run_leaves_what_was_finished_and_continues(folder):
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_an_interrupted_run_leaves_what_was_finished_and_continues(folder, workers):
     marker = folder.parent / "began"
     notebook(folder, "02_two", f"open({str(marker)!r}, 'w').close()\nimport time; time.sleep(60)")
-    process = command(folder)
+    process = command(folder, "--workers", workers)
     end = time.monotonic() + 300
-    while not marker.exists():
+    while not (marker.exists() and (folder.parent / "reports/quick/01_one/run.json").exists()):
         assert time.monotonic() < end, "02_two did not begin"
         time.sleep(0.1)
     os.killpg(process.pid, signal.SIGINT)
@@ -148,6 +149,43 @@ def test_an_interrupted_run_leaves_what_was_finished_and_continues(folder):
     process = command(folder)
     said = process.communicate(timeout=600)[0]
     assert process.returncode == 0 and "01_one: kept" in said and "02_two: done" in said, said
+
+
+MEETS = """
+import time
+from pathlib import Path
+Path({own!r}).touch()
+end = time.monotonic() + 60
+while not Path({other!r}).exists():
+    assert time.monotonic() < end, "the other one is not at work"
+    time.sleep(0.05)
+"""
+
+
+def test_several_run_at_a_time_but_for_what_reads_and_what_measures(folder, capfd):
+    one, two, out = str(folder.parent / "one"), str(folder.parent / "two"), folder.parent / "out"
+
+    def done(stem):
+        return f"from pathlib import Path\nassert Path({str(out / stem / 'run.json')!r}).exists()"
+
+    notebook(folder, "01_one", MEETS.format(own=one, other=two) + "print('met')")
+    notebook(folder, "02_alone", "\n".join(map(done, ("01_one", "03_training", "04_four", "05_five"))))
+    notebook(folder, "02_two", done("02_alone").replace("assert", "assert not"))
+    notebook(folder, "03_training", MEETS.format(own=two, other=one) + "time.sleep(1)")
+    notebook(folder, "04_four", done("03_training") + "  # network_of(run_dir)")
+    notebook(folder, "05_five", "print(5)")
+    measuring = nbformat.read(folder / "02_alone.ipynb", as_version=4)
+    measuring.cells[-1].metadata["tags"] = ["alone"]
+    nbformat.write(measuring, folder / "02_alone.ipynb")
+    assert series(folder, workers=2) == 0, capfd.readouterr().out
+    said = capfd.readouterr().out
+    assert "      01_one: met\n" in said and "[3/6] 02_two: done" in said
+    series(folder, workers=2)
+    assert capfd.readouterr().out.count(": kept") == 6
+    notebook(folder, "03_training", "print('changed')")
+    series(folder, workers=2)
+    said = capfd.readouterr().out
+    assert said.count(": kept") == 4 and "03_training: done" in said and "04_four: done" in said
 
 
 @pytest.mark.parametrize(
