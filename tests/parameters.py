@@ -39,7 +39,7 @@ OTHERS = {
     "07_accuracy": {
         **{"dataset_name": "digits", "labels_per_class": 0, "imbalance": 4.0, "repeats": 1, "filters": [8, 8, 12]},
         **{"variants": ["wide branch", "branch, unlabelled", "branch, all stages", "balanced weights", "sub-pixel"]},
-        **{"epochs": 2, "images_per_epoch": 1000, "batch_size": 20, "learning_rate": 1e-2, "held_out": 0.3},
+        **{"epochs": 2, "images_per_epoch": 800, "batch_size": 20, "learning_rate": 1e-2, "held_out": 0.3},
         **{"learning_rates": {"balanced weights": 3e-3}, "test_images": 50, "tables": ".", "seed": 1},
     },
     "08_restoration": {
