@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from deconvlib import allowed, checks
+from deconvlib import allowed, checks, disk
 
 
 @dataclass(frozen=True, repr=False)
@@ -54,6 +54,8 @@ class Dataset(_Images):
 
     x_train, x_test: uint8 (n, height, width, channels). y_train, y_test: integers (n,), numbers of `class_names`.
     masks_train, masks_test: bool (n, height, width), True on the object; None if it is not known.
+    Images that `load` has left in a file are a numpy.memmap or `disk.Rows`. What is taken of them is `disk.Rows`, or an array
+    in memory where it has fewer than disk.LARGE bytes. Both are indexed as an array is; numpy.asarray reads all.
     Raises ValueError for arrays that disagree, and for a label out of range.
     """
 
@@ -157,7 +159,7 @@ class Dataset(_Images):
     def _only(self, part, chosen):
         """The dataset with these images of "train" or "test"; the other part stays."""
         arrays = {name: getattr(self, name) for name in (f"x_{part}", f"y_{part}", f"masks_{part}")}
-        return replace(self, **{name: None if array is None else array[chosen] for name, array in arrays.items()})
+        return replace(self, **{name: None if array is None else disk.rows(array, chosen) for name, array in arrays.items()})
 
 
 class Sample(NamedTuple):

@@ -1,11 +1,15 @@
 """Files of images -> arrays: what their headers say, pixels upright and opaque in 8 bits, the cache on disk."""
 
 import contextlib
+import functools
 import hashlib
 import io
+import math
 import os
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -42,39 +46,72 @@ def headers(folder, files):
         return [_File(folder, name, opened).header() for name in files]
 
 
-def decode(parts, size, fitting):
-    """(images, what is said of them) of `parts`, as `stack`, from the cache if they were decoded before."""
-    count, prints = sum(len(files) for _, files in parts), [folder.fingerprint(files) for folder, files in parts]
+def decode(parts, size, fitting, collection=()):
+    """(images, what is said of them) of `parts`, as `stack`, from the cache if they were decoded before.
+
+    Images of disk.LARGE bytes or more stay in the cache's file: a numpy.memmap that cannot be written to. Where the cache takes
+    no file, a line says so, and they are held in memory.
+    """
+    collection, count = list(collection), sum(len(files) for _, files in parts)
+    prints = [folder.fingerprint(files) for folder, files in parts]
+    prints += [f"of {folder.fingerprint(files)}" for folder, files in collection]
     text = "\n".join([*prints, f"{size} {fitting if size else ''} {VERSION}"])
     key = hashlib.blake2b(text.encode(errors="surrogateescape"), digest_size=16).hexdigest()
     cache = disk.cache() / f"{key}.npy"
-    with contextlib.suppress(Exception):  # not there yet, cut short, or not an array: decode again
-        with cache.open("rb") as file:
-            images, said = np.load(file, allow_pickle=False), str(np.load(file, allow_pickle=False))
-        if images.dtype == np.uint8 and images.ndim == 4 and len(images) == count:
-            return images, said
-    images, said = stack(parts, size, fitting)
-    _store(cache, images, said)
-    return images, said
-
-
-def _store(cache, images, said):
-    with contextlib.suppress(OSError):  # a full or read-only disk costs time next time, nothing else
+    if found := _cached(cache, count):
+        return found
+    try:
         cache.parent.mkdir(parents=True, exist_ok=True)
+        # a kill leaves no half of it; where two processes decode the same, the last one's stays
         with disk.whole(cache, shared=True) as part, part.open("wb") as file:
-            np.save(file, images)
+            _, said = stack(parts, size, fitting, collection=collection, into=functools.partial(_Written, file))
+            file.seek(0, os.SEEK_END)
             np.save(file, np.array(said))
+    except OSError as error:
+        name = parts[0][0].path.name
+        print(f"{name}: no room in the cache ({error}): decoded into memory, and again the next time", flush=True)
+    return _cached(cache, count) or stack(parts, size, fitting, collection=collection)
 
 
-def stack(parts, size, fitting="crop", resampling=Image.Resampling.LANCZOS, collection=(), like=()):
+def _cached(cache, count):
+    """What `decode` returns, from the file; None where it is not there yet, cut short, or not an array: decode again."""
+    with contextlib.suppress(Exception), cache.open("rb") as file:
+        images = np.load(cache, mmap_mode="r", allow_pickle=False)
+        file.seek(images.offset + images.nbytes)
+        said = str(np.load(file, allow_pickle=False))
+        if images.dtype == np.uint8 and images.ndim == 4 and len(images) == count:
+            with contextlib.suppress(OSError):
+                os.utime(cache)  # what is unused for longest goes first
+            return images if images.nbytes >= disk.LARGE else np.array(images), said
+
+
+class _Written:
+    """An array of bytes that goes to a file as `numpy.save` writes it, an item after the other in any order.
+
+    It is written and not mapped: a disk that is full then raises OSError, and does not end the process.
+    """
+
+    def __init__(self, file, shape):
+        disk.make_room(Path(file.name).parent, math.prod(shape))
+        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        self.file, self.first, self.size, self.lock = file, file.tell(), math.prod(shape[1:]), threading.Lock()
+
+    def __setitem__(self, number, item):
+        with self.lock:
+            self.file.seek(self.first + number * self.size)
+            self.file.write(np.ascontiguousarray(item))
+
+
+def stack(parts, size, fitting="crop", resampling=Image.Resampling.LANCZOS, collection=(), like=(), into=None):
     """(uint8 images (n, height, width, channels), what is said of them, or "") of `parts`: [(Folder, names of files)].
 
     Headers are read first: images of several sizes, and what is no image, are refused before any is decoded. Then one after
     the other is decoded and brought to `size`, (height, width), as by `fitted`, so that little more is held in memory than
     what comes back. like: the (height, width) to which each is resized before that. It is said how many are cropped or
     squeezed, and of how many only the first frame is read. One channel if all files are grey, else 3. Values of more than 8
-    bits are read with the depth of all images of `collection`, listed as `parts`, or else of these. Raises ValueError for
-    these, and for what cannot be decoded, by its name.
+    bits are read with the depth of all images of `collection`, listed as `parts`, or else of these. into: into(shape) gives
+    what takes an image by its number, in place of an array. Raises ValueError for these, and for what cannot be decoded, by its
+    name.
     """
     # more threads would not be faster, but hold more photographs
     with contextlib.ExitStack() as stacked, ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 2)) as pool:
@@ -87,21 +124,21 @@ def stack(parts, size, fitting="crop", resampling=Image.Resampling.LANCZOS, coll
         what = parts[0][0].path.name
         headers = list(progress.steps(pool.map(_File.header, images), f"reading the headers of {what}", "image", len(images)))
         shape = (len(images), *(size or _common_size(images, headers)), 1 if all(header.grey for header in headers) else 3)
-        _check_memory(parts[0][0], shape)
         every = listed(collection) if any(header.deep for header in headers) else []
         shift, depth = _shift(every or images, pool.map(_File.header, every) if every else headers, pool, resampling)
-        out = np.empty(shape, np.uint8)
+        out = into(shape) if into else _in_memory(parts[0][0], shape)
 
         def fill(number):
             with images[number].named():
                 image = images[number].pixels(headers[number], size, shift)
                 image = fitted(image, like[number] if like else None, "squeeze", resampling)
-                out[number] = np.atleast_3d(fitted(image, size, fitting, resampling))
+                image = np.broadcast_to(np.atleast_3d(fitted(image, size, fitting, resampling)), shape[1:])
+            out[number] = image
 
         for _ in progress.steps(pool.map(fill, range(len(images))), f"decoding {what}", "image", len(images)):
             pass
     several = sum(header.several for header in headers)
-    frames = f"{several:,} of {len(out):,} files hold several frames: the first is read" if several else ""
+    frames = f"{several:,} of {len(images):,} files hold several frames: the first is read" if several else ""
     return out, "; ".join(filter(None, (depth, frames, told([header.size for header in headers], size, fitting))))
 
 
@@ -139,12 +176,13 @@ def _common_size(images, headers):
     )
 
 
-def _check_memory(folder, shape):
-    needed = int(np.prod(shape, dtype=np.int64))
+def _in_memory(folder, shape):
+    needed = math.prod(shape)
     have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else needed
     if needed > have:
         taken = f"{shape[0]:,} images of {shape[1]} × {shape[2]} pixels take {needed / 1e9:,.0f} GB of memory"
         raise ValueError(f"{folder}: {taken}, this machine has {have / 1e9:,.0f}; pass a smaller image_size")
+    return np.empty(shape, np.uint8)
 
 
 def _shift(images, headers, pool, resampling):
@@ -276,5 +314,8 @@ def _flat(image):
 
 def scale(images, size, fitting):
     """Images (n, height, width, channels), resized to (height, width) with antialiasing, as `fitted`."""
-    resized = [[fitted(Image.fromarray(one), size, fitting) for one in channel] for channel in np.moveaxis(images, 3, 0)]
-    return np.stack(resized, axis=-1)
+    scaled = np.empty((len(images), *size, images.shape[3]), np.uint8)
+    for number, out in enumerate(scaled):
+        channels = np.moveaxis(images[number], 2, 0)
+        out[:] = np.stack([fitted(Image.fromarray(one), size, fitting) for one in channels], axis=-1)
+    return scaled

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from deconvlib import figures
+from deconvlib import disk, figures
 from deconvlib.data.dataset import Dataset
 
 if TYPE_CHECKING:
@@ -24,9 +24,9 @@ def channel_statistics(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _shares(images):
     """The share of each pixel value in each channel: (channels, 256)."""
     counts = np.zeros((images.shape[-1], 256), np.int64)
-    for start in range(0, len(images), 1000):  # bincount widens what it counts to 8 bytes
+    for piece in disk.pieces(images, 2**22):  # bincount widens what it counts to 8 bytes
         for channel, count in enumerate(counts):
-            count += np.bincount(images[start : start + 1000, ..., channel].ravel(), minlength=256)
+            count += np.bincount(piece[..., channel].ravel(), minlength=256)
     return counts / counts.sum(axis=1, keepdims=True)
 
 
@@ -57,6 +57,10 @@ def by_similarity(images: np.ndarray, image: np.ndarray) -> np.ndarray:
 
 
 def _thumbnails(images):
+    return np.concatenate([_thumbnails_of(piece) for piece in disk.pieces(images)])
+
+
+def _thumbnails_of(images):
     step = max(1, images.shape[1] // 16), max(1, images.shape[2] // 16)
     rows, columns = images.shape[1] // step[0], images.shape[2] // step[1]
     images = images[:, : rows * step[0], : columns * step[1]]
@@ -68,11 +72,11 @@ def _thumbnails(images):
 
 def class_sheet(images, labels, class_names, per_class=10, seed=0):
     """A row of random examples for each class."""
-    images, rng = figures.pixels(images), np.random.default_rng(seed)
-    sheet = np.ones((len(class_names), per_class, *images.shape[1:]), images.dtype)
+    sheet, rng = np.ones((len(class_names), per_class, *images.shape[1:]), np.float32), np.random.default_rng(seed)
     for label, row in enumerate(sheet):
         members = rng.permutation(np.flatnonzero(labels == label))[:per_class]
-        row[: len(members)] = images[members]
+        if len(members):
+            row[: len(members)] = figures.pixels(images[members])
     height, width = images.shape[1:3]
     # smaller than the text: a sheet of photographs at full width is a megabyte
     fig = figures.figure(0.62 * figures.WIDTH * len(class_names) * height / (per_class * width), 0.7 * figures.WIDTH)

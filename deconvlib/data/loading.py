@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from deconvlib import allowed, checks
+from deconvlib import allowed, checks, disk
 from deconvlib.data import arrays, decoding, files, photographs, shapes
 from deconvlib.data.dataset import Dataset, Sample, Scenes
 from deconvlib.data.names import called, division
@@ -58,7 +58,7 @@ def load(
     transparent; of several frames the first counts, and a line says so. They have
     one channel if all files are grey, else RGB. Values of more than 8 bits lose their lowest: of 16, or of as many as the
     files say, or the largest value of all images needs. Decoded folders and archives, and "shapes", are kept in a cache: the
-    folder DECONVLIB_CACHE, or the system's.
+    folder DECONVLIB_CACHE, or the user's. Where they take disk.LARGE bytes or more, they are read from there as they are needed.
     Raises ValueError for an unknown name, a folder without two classes, images of several sizes, a corrupt image (named);
     FileNotFoundError if there is neither a file nor a download.
     """
@@ -155,7 +155,8 @@ def sample(
     if folder:
         read = [parts[part] for part in ("train", "test", "val") if part in parts][:2] or [folder]
         collection = ((part, files.labelled(part)[0]) for part in read)  # listed only where an image has more than 8 bits
-        images, said = decoding.stack([(folder, source)], (height, width), fitting, collection=collection)
+        decode = decoding.decode if 3 * len(source) * height * width >= disk.LARGE else decoding.stack
+        images, said = decode([(folder, source)], (height, width), fitting, collection=collection)
         _say(path.absolute().name, said)
     elif images.shape[1:3] == (height, width):
         images = images[chosen]
@@ -271,7 +272,7 @@ def resized(dataset: Dataset, image_size: int | tuple[int, int], fitting: str = 
             if (masks := getattr(dataset, part)) is not None:
                 scaled[part] = decoding.scale(masks[..., None] * np.uint8(255), size, fitting)[..., 0] > 127
     if channels == 3 and dataset.image_shape[2] == 1:
-        scaled |= {part: scaled[part].repeat(3, axis=3) for part in ("x_train", "x_test")}
+        scaled |= {part: np.repeat(scaled[part], 3, axis=3) for part in ("x_train", "x_test")}
     return replace(dataset, **scaled)
 
 

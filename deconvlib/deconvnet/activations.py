@@ -84,10 +84,10 @@ def batches(model: keras.Model, images: np.ndarray, what: str):
         yield start, inputs.as_input(model, batch, range(start, start + len(batch)))
 
 
-def batch_size(model: keras.Model, image_shape: tuple[int, int, int]) -> int:
-    """How many images to compute at once: the largest map of all of them fits in MEMORY, and BATCH at most."""
+def batch_size(model: keras.Model, image_shape: tuple[int, int, int], most: int = BATCH) -> int:
+    """How many images to compute at once: the largest map of all of them fits in MEMORY, and `most` at most."""
     largest = max(map(math.prod, graph.shapes(model, image_shape[:2]).values()))
-    return max(1, min(BATCH, MEMORY // (4 * largest)))
+    return max(1, min(most, MEMORY // (4 * largest)))
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,8 @@ def strongest(
     layers: one layer; or several, for which {layer: Units} comes back. images: uint8, or float as the model takes them,
     (n, height, width, channels), an array in memory or on disk; or an iterable of such batches, or of (images, labels),
     as tf.data and keras.utils.PyDataset give them. One pass over them for all layers together, in which only the k best of
-    each channel are kept. Shows progress where it takes longer than two seconds.
+    each channel are kept. batch_size: images of an array at a time, at most; fewer where their maps are large.
+    Shows progress where it takes longer than two seconds.
     Raises ValueError for an unknown layer, for images that do not fit, fewer of them than k, or batches without an end.
     """
     names = checks.names("layers", [layers] if isinstance(layers, str) else layers)
@@ -142,11 +143,11 @@ def strongest(
     if hasattr(images, "shape"):
         inputs.check_images(model, images)
         _check_enough(len(images), k)
-        images = [images[start : start + batch_size] for start in range(0, len(images), batch_size)]
+        parts, total = _batches(model, images, batch_size)
     else:
-        images = _images(model, images)
+        parts, total = _images(model, images), None
     best, count = {}, 0
-    for batch in progress.steps(images, "strongest units"):
+    for batch in progress.steps(parts, "strongest units", total=total):
         numbers = range(count, count + len(batch))
         if not best:
             shapes = answers(model, names, batch.shape[1:3])
@@ -163,6 +164,13 @@ def strongest(
     _check_enough(count, k)
     found = {layer: _units(shapes[layer], *np.swapaxes(kept, 1, 2)) for layer, kept in best.items()}
     return found[layers] if isinstance(layers, str) else found
+
+
+def _batches(model, images, most):
+    """(the images in batches, each read when it is due; how many batches)."""
+    size = batch_size(model, images.shape[1:], most)
+    starts = range(0, len(images), size)
+    return (images[start : start + size] for start in starts), len(starts)
 
 
 def _images(model, batches):

@@ -59,7 +59,7 @@ def as_floats(model: keras.Model, images: np.ndarray, numbers) -> np.ndarray:
     low, high = known or (0, 1)
     if images.dtype == np.uint8:
         return in_range(images, low, high)
-    floats = images.astype(np.float32, copy=False)
+    floats = np.asarray(images, np.float32)
     least, most = floats.min(), floats.max()
     if not np.isfinite([least, most]).all():
         bad = int(np.flatnonzero(~np.isfinite(floats).all(axis=(1, 2, 3)))[0])
@@ -76,7 +76,7 @@ def _say_unknown(model):
 
 def in_range(images: np.ndarray, low: float, high: float) -> np.ndarray:
     """uint8 pixels as float32 from `low`, black, to `high`, white."""
-    floats = images.astype(np.float32)
+    floats = np.asarray(images, np.float32)
     if (low, high) == (0, 1):
         return floats / np.float32(255)  # to the last bit as everywhere
     return floats * np.float32((high - low) / 255) + np.float32(low)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from deconvlib import backend
+from deconvlib import backend, disk
 from deconvlib.backend import keras
 from deconvlib.deconvnet import graph, receptive_field
 
@@ -195,9 +195,11 @@ def _inside(parts, units):
 def gather(arrays: np.ndarray, numbers: np.ndarray, corner: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """A part of an array for each of n units, (n, *size, channels): of arrays[number], from its corner on; zero outside.
 
-    arrays: (m, height, width, channels), in memory or mapped from a file; numbers: integers (n,); corner: rows and
+    arrays: (m, height, width, channels), in memory or in a file; numbers: integers (n,); corner: rows and
     columns, integers (n, 2), which may lie outside.
     """
+    if isinstance(arrays, disk.Rows):
+        arrays, numbers = arrays.array, arrays.numbers[numbers]
     count, height, width, channels = arrays.shape
     if arrays.strides[2:] != (channels * arrays.itemsize, arrays.itemsize):
         arrays = np.ascontiguousarray(arrays)  # so that a row of a part is one block: five times as fast

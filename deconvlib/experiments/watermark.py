@@ -21,7 +21,7 @@ def stamp(images: np.ndarray, share: float = 0.2) -> np.ndarray:
     """
     side = _side(images.shape[1:3], share)
     cells = np.arange(side) * CELLS // side
-    stamped = images.copy()
+    stamped = np.array(images)
     stamped[:, -side:, -side:] = (255 * ((cells[:, None] + cells) % 2)[..., None]).astype(np.uint8)
     return stamped
 

@@ -10,9 +10,9 @@ from sklearn.metrics import confusion_matrix
 from deconvlib import backend, checks, figures
 from deconvlib.backend import keras
 from deconvlib.data.dataset import Dataset
-from deconvlib.deconvnet import graph, inputs
+from deconvlib.deconvnet import activations, graph, inputs
 
-BATCH = 250  # images
+BATCH = 250  # images, at most
 
 
 def predict(model: keras.Model, *inputs: np.ndarray) -> np.ndarray:
@@ -96,7 +96,9 @@ def evaluate(model: keras.Model, dataset: Dataset, mirrored: bool = False) -> Ev
     if model.output_shape[-1] != dataset.num_classes:
         raise ValueError(f"the model has {model.output_shape[-1]} classes, {dataset.name} has {dataset.num_classes}")
     views = (0, 4) if mirrored else (0,)
-    parts = (dataset.x_test[start : start + BATCH] for start in range(0, len(dataset.x_test), BATCH))
+    inputs.check_images(model, dataset.x_test)
+    size = activations.batch_size(model, dataset.image_shape, BATCH)
+    parts = (dataset.x_test[start : start + size] for start in range(0, len(dataset.x_test), size))
     images = (inputs.as_input(model, part) for part in parts)
     probabilities = np.concatenate([np.mean([predict(model, turned(x, view)) for view in views], axis=0) for x in images])
     checks.probabilities(model, probabilities)

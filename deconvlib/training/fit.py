@@ -11,13 +11,14 @@ from sklearn.utils.class_weight import compute_class_weight
 from deconvlib import allowed, checks
 from deconvlib.backend import keras
 from deconvlib.data.dataset import Dataset
-from deconvlib.deconvnet import graph, inputs
+from deconvlib.deconvnet import activations, graph, inputs
 from deconvlib.networks.classifier import ReconstructionLoss
 from deconvlib.training.backup import Backup, fingerprint
 from deconvlib.training.callbacks import Epochs, GradientNorms, Log
 
 OPTIMIZERS = {name.lower(): getattr(keras.optimizers, name) for name in ("Adam", "AdamW", "RMSprop", "SGD")}
-PROBE = 256  # training images on which gradient norms are measured
+PROBE = 256  # training images on which gradient norms are measured, at most
+TESTED = 500  # test images in a batch, at most
 FULL = ("softmax", "pixels", "corrected")  # layers that stay float32: 16 bits are few for many classes and for 8-bit pixels
 
 
@@ -43,8 +44,8 @@ def fit(
     seed: int = 0,
 ) -> pd.DataFrame:
     """Train `model` in place; returns one row an epoch: epoch, loss, accuracy, val_loss, val_accuracy, learning_rate,
-    seconds, and with `gradient_norms` one column gradient/<layer> each, measured on 256 training images. The val_ columns
-    are the test images', to be watched, never chosen by.
+    seconds, and with `gradient_norms` one column gradient/<layer> each, measured on 256 training images, or fewer where
+    their maps are large. The val_ columns are the test images', to be watched, never chosen by.
 
     optimizer: of OPTIMIZERS; "sgd" has momentum 0.9, Nesterov's. schedule: "constant", or "cosine": up from a tenth of
         `learning_rate` over the first fifth of the steps, then along a cosine to 0.
@@ -80,7 +81,8 @@ def fit(
     log = Log(model, verbose)
     every, backup = [log, Epochs(batches), *callbacks], None
     if gradient_norms:
-        every.insert(0, GradientNorms(model, inputs.as_input(model, images[:PROBE]), labels[:PROBE]))
+        probe = activations.batch_size(model, dataset.image_shape, PROBE)
+        every.insert(0, GradientNorms(model, inputs.as_input(model, images[:probe]), labels[:probe]))
     if backup_dir:
         settings = [epochs, batch_size, optimizer, learning_rate, schedule, weight_decay, class_weight, label_smoothing]
         settings += [images_per_epoch, precision, gradient_norms, seed, pixels, *(layer.get_config() for layer in augmentation)]
@@ -89,7 +91,8 @@ def fit(
     metrics = {"metrics" if unlabelled is None else "weighted_metrics": [keras.metrics.SparseCategoricalAccuracy("accuracy")]}
     compiled = {"loss": functools.partial(_cross_entropy, label_smoothing)} | metrics
     optimizer = _optimizer(optimizer, learning_rate, schedule, weight_decay, epochs * len(batches))
-    validation = Batches(dataset.x_test, dataset.y_test, 500, pixels=pixels)
+    tested = activations.batch_size(model, dataset.image_shape, TESTED)
+    validation = Batches(dataset.x_test, dataset.y_test, tested, pixels=pixels)
     _train(trainer, precision, optimizer, compiled, batches, epochs, every, backup, validation_data=validation)
     return pd.DataFrame(log.rows)
 

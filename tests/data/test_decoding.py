@@ -201,13 +201,6 @@ def test_sizes_are_compared_before_anything_is_decoded(tmp_path, monkeypatch, wr
         data.load(folder)
 
 
-def test_refuses_what_would_not_fit_into_memory(tmp_path, monkeypatch, write_images):
-    folder = write_images(tmp_path / "pets")
-    monkeypatch.setattr(decoding.os, "sysconf", lambda _: 10, raising=False)
-    with pytest.raises(ValueError, match=r"10 images of 8 × 6 pixels take .*pass a smaller image_size"):
-        data.load(folder)
-
-
 @pytest.mark.parametrize("turned", [False, True])
 def test_images_come_to_a_size_by_their_middle_or_squeezed(tmp_path, turned):
     wide = np.zeros((4, 8, 3), np.uint8)

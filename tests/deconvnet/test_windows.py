@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from deconvlib import backend, deconvnet, networks
+from deconvlib import backend, deconvnet, disk, networks
 from deconvlib.backend import keras
 from deconvlib.deconvnet import projection, windows
 
@@ -244,9 +244,11 @@ def test_gathers_parts_wherever_they_lie(size, tmp_path):
     numbers, corner = rng.integers(4, size=60), rng.integers(-10, 11, (60, 2))
     expected = parts_by_hand(arrays, numbers, corner, size)
     np.save(tmp_path / "arrays.npy", arrays)
+    np.save(tmp_path / "shuffled.npy", arrays[[1, 3, 0, 2]])
     forms = {
         "in memory": arrays,
         "on disk": np.load(tmp_path / "arrays.npy", mmap_mode="r"),
+        "of a file, by number": disk.Rows(np.load(tmp_path / "shuffled.npy", mmap_mode="r"), np.array([2, 0, 3, 1])),
         "backwards": arrays[:, :, ::-1].copy()[:, :, ::-1],
     }
     for form, array in forms.items():
