@@ -84,10 +84,10 @@ def batches(model: keras.Model, images: np.ndarray, what: str):
         yield start, inputs.as_input(model, batch, range(start, start + len(batch)))
 
 
-def batch_size(model: keras.Model, image_shape: tuple[int, int, int], most: int = BATCH) -> int:
-    """How many images to compute at once: the largest map of all of them fits in MEMORY, and `most` at most."""
+def batch_size(model: keras.Model, image_shape: tuple[int, int, int], most: int | None = None) -> int:
+    """How many images to compute at once: the largest map of all of them fits in MEMORY, and `most`, or BATCH, at most."""
     largest = max(map(math.prod, graph.shapes(model, image_shape[:2]).values()))
-    return max(1, min(most, MEMORY // (4 * largest)))
+    return max(1, min(most or BATCH, MEMORY // (4 * largest)))
 
 
 @dataclass(frozen=True)
