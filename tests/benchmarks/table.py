@@ -22,8 +22,8 @@ NAMES = {
 HEAD = """# Benchmarks
 
 `make benchmark` measures this anew, on two cores; under `KERAS_BACKEND=jax` on a GPU: `python tests/benchmarks/speed.py`. That
-the projections agree with Captum's, unit by unit, is tested by `tests/benchmarks/agreement.py`. [Memory](memory.md): what a
-folder of 20,000 photographs takes of it.
+the projections agree with Captum's, unit by unit, is tested by `tests/benchmarks/agreement.py`. What 20,000 photographs
+take of memory is measured by `tests/benchmarks/memory.py`, into `memory.md`.
 
 Time is that of one unit (or map, or image), the median of three rounds in which all took turns, without compilation; ×, how
 many times that of this project, the median over the rounds; aim, the least that × should be: 0.8 beside the bare cost allows
