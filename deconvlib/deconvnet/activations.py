@@ -9,9 +9,7 @@ from deconvlib import backend, checks, progress
 from deconvlib.backend import keras
 from deconvlib.deconvnet import graph, inputs, rules
 
-MEMORY = 2**28  # bytes that the largest map of one batch may take
-
-
+MEMORY = 2**28  # bytes of maps that one batch may hold
 BATCH = 128  # images; more are no faster on a processor
 
 
@@ -85,9 +83,12 @@ def batches(model: keras.Model, images: np.ndarray, what: str):
 
 
 def batch_size(model: keras.Model, image_shape: tuple[int, int, int], most: int | None = None) -> int:
-    """How many images to compute at once: the largest map of all of them fits in MEMORY, and `most`, or BATCH, at most."""
+    """How many images to compute at once: `most` or BATCH at most, and their largest map fits in MEMORY twice.
+
+    A layer reads one map and makes another.
+    """
     largest = max(map(math.prod, graph.shapes(model, image_shape[:2]).values()))
-    return max(1, min(most or BATCH, MEMORY // (4 * largest)))
+    return max(1, min(most or BATCH, MEMORY // (2 * 4 * largest)))
 
 
 @dataclass(frozen=True)

@@ -129,7 +129,7 @@ def test_networks_find_the_same_and_no_more_than_a_batch_is_read(both, tmp_path,
     monkeypatch.setattr(disk.Rows, "__array__", lambda rows, *how, **more: read.append(len(rows)) or array(rows, *how, **more))
     monkeypatch.setattr(disk, "LARGE", 9 * 8 * 6 * 3)
     shape = both[0].image_shape
-    monkeypatch.setattr(activations, "MEMORY", 8 * 4 * np.prod(shape[:2]) * 8)  # of eight images' maps
+    monkeypatch.setattr(activations, "MEMORY", 2 * 8 * 4 * np.prod(shape[:2]) * 8)  # of eight images
     found = []
     for dataset in both:
         model = small(dataset)

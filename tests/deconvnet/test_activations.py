@@ -195,7 +195,7 @@ def test_batches_hold_every_image_once(monkeypatch):
 
 def test_a_batch_of_large_maps_is_small(monkeypatch):
     model = nested()  # its largest map has 6 · 6 · 4 values of 4 bytes
-    monkeypatch.setattr(activations, "MEMORY", 6 * 6 * 4 * 4 * 3)
+    monkeypatch.setattr(activations, "MEMORY", 2 * 6 * 6 * 4 * 4 * 3)
     assert activations.batch_size(model, (8, 8, 3)) == 3
     monkeypatch.setattr(activations, "MEMORY", 1)
     assert activations.batch_size(model, (8, 8, 3)) == 1
