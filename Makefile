@@ -38,6 +38,7 @@ benchmark: $(READY)-benchmark  ## agreement, time and memory beside the other to
 	$(BIN)/python tests/benchmarks/network_deconvolution.py
 	$(BIN)/python tests/benchmarks/operators.py
 	$(BIN)/python tests/benchmarks/memory.py
+	$(BIN)/python tests/benchmarks/training.py
 
 lab: $(READY)  ## open JupyterLab
 	$(if $(DECONVLIB_DATA),DECONVLIB_DATA=$(abspath $(DECONVLIB_DATA))) $(BIN)/jupyter lab --notebook-dir=. --LabApp.default_url=/lab/tree/notebooks

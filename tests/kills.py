@@ -238,6 +238,8 @@ def main():
             ("fit", Training(), given.kills - 2 * (given.kills // 10)),
             *((stem, Run(stem), given.kills // 10) for stem in RUNS),
         ):
+            if not wanted:
+                continue
             rng, folder, begun = random.Random(f"{given.seed} {name}"), Path(where) / name, time.monotonic()
             folder.mkdir()
             expected = undisturbed(subject, folder / "undisturbed")

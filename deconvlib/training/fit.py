@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from sklearn.utils.class_weight import compute_class_weight
 
-from deconvlib import allowed, checks
+from deconvlib import allowed, backend, checks
 from deconvlib.backend import keras
 from deconvlib.data.dataset import Dataset
 from deconvlib.deconvnet import activations, graph, inputs
@@ -63,6 +63,8 @@ def fit(
         that `hold_out` returns, whose test images are held-out training images. A backup also holds their attributes that
         are numbers, texts, arrays, or lists and dictionaries of them.
     verbose: prints one line an epoch with the time left. seed: of the images' order; the model has its own for the rest.
+    Under JAX on a GPU images lie in its memory where they take at most a quarter of it, and one call computes several steps:
+    callbacks hear of each, up to a quarter of a second late. Several devices share each batch, as many as divide it evenly.
     Raises ValueError for settings that cannot work; FloatingPointError where the loss or a weight is no longer a number,
     with its step or epoch; the model then has the weights of the last good epoch.
     """
@@ -187,8 +189,9 @@ def _train(trainer, precision, optimizer, compiled, batches, epochs, callbacks, 
         settings |= {"epochs": epochs, "callbacks": callbacks}
         if backup:
             settings |= {"initial_epoch": backup.resume(trainer, epochs), "callbacks": [*callbacks, backup]}
-        # shuffle: Keras would change the order of the batches by a seed of its own
-        trainer.fit(batches, shuffle=False, verbose=0, **settings)
+        with backend.epochs_on_device(trainer, batches, settings.get("validation_data")) as first:
+            # shuffle: Keras would change the order of the batches by a seed of its own
+            trainer.fit(batches, shuffle=False, verbose=0, **settings | {"callbacks": [*first, *settings["callbacks"]]})
     finally:
         for layer, policy in zip(layers, before, strict=True):
             layer.dtype_policy = policy
@@ -198,42 +201,49 @@ class Batches(keras.utils.PyDataset):
     """Batches of float images in the range `pixels`, in an order of seed and epoch alone, so that a fit can resume.
 
     Images stay uint8 until their batch is due; until `shuffle` the order is as stored. weights: (K,) of the classes.
+    places: (images an epoch, 2), where each lies among the images, and the one beside it among the unlabelled.
     """
 
     def __init__(self, images, labels, batch_size, seed=None, weights=None, images_per_epoch=0, unlabelled=None, pixels=(0, 1)):
         super().__init__()
-        self.pixels = pixels
-        self.images, self.labels, self.batch_size, self.seed = images, labels, batch_size, seed
-        self.weights, self.unlabelled = weights, unlabelled
+        self.arrays = images, labels, weights, unlabelled
+        self.batch_size, self.seed, self.pixels = batch_size, seed, pixels
         self.length = images_per_epoch or len(images)
-        self.order = self.others = np.arange(self.length) % len(images)
+        self.places = np.stack(2 * [np.arange(self.length) % len(images)], axis=1)
 
     def shuffle(self, epoch):
+        images, _, _, unlabelled = self.arrays
         rng = np.random.default_rng([self.seed, epoch])
-        passes = -(-self.length // len(self.images))
-        self.order = np.concatenate([rng.permutation(len(self.images)) for _ in range(passes)])[: self.length]
-        if self.unlabelled is not None:
-            self.others = rng.integers(len(self.unlabelled), size=self.length)
+        passes = -(-self.length // len(images))
+        self.places[:, 0] = np.concatenate([rng.permutation(len(images)) for _ in range(passes)])[: self.length]
+        if unlabelled is not None:
+            self.places[:, 1] = rng.integers(len(unlabelled), size=self.length)
 
     def __len__(self):
         return -(-self.length // self.batch_size)
 
     def __getitem__(self, index):
-        here = slice(index * self.batch_size, (index + 1) * self.batch_size)
-        images, labels = self.images[self.order[here]], self.labels[self.order[here]]
-        if self.weights is None:
+        return self.batch(self.arrays, self.places[index * self.batch_size : (index + 1) * self.batch_size])
+
+    def batch(self, arrays, places, numpy=np):
+        """What Keras trains on: of some of `places`, out of `arrays`, this object's, which lie where `numpy` computes."""
+        images, labels, weights, unlabelled = arrays
+        images, labels = images[places[:, 0]], labels[places[:, 0]]
+        if weights is None:
             return inputs.in_range(images, *self.pixels), labels
-        weights = self.weights[labels]
-        if self.unlabelled is not None:
-            images = np.concatenate([images, self.unlabelled[self.others[here]]])
+        weights = weights[labels]
+        if unlabelled is not None:
+            images = numpy.concatenate([images, unlabelled[places[:, 1]]])
             # twice, since the mean of the losses is over twice as many images
-            weights = np.concatenate([2 * weights, np.zeros_like(weights)])
-            labels = np.concatenate([labels, np.zeros_like(labels)])
+            weights = numpy.concatenate([2 * weights, numpy.zeros_like(weights)])
+            labels = numpy.concatenate([labels, numpy.zeros_like(labels)])
         return inputs.in_range(images, *self.pixels), labels, weights
 
 
 class _Pairs(keras.utils.PyDataset):
     """Batches of what `make` makes, in an order and of draws that depend on seed and epoch alone."""
+
+    arrays = None  # it has no images to lie on the device
 
     def __init__(self, count, make, batch_size, seed):
         super().__init__()
