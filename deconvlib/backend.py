@@ -241,10 +241,10 @@ class _Functions(keras.callbacks.Callback):
         self.functions = functions
 
     def on_epoch_begin(self, epoch, logs=None):
-        self.model.train_function = self.functions["train"]
+        self.train, self.model.train_function = self.model.train_function, self.functions["train"]
 
     def on_epoch_end(self, epoch, logs=None):
-        self.model.train_function = None
+        self.model.train_function = self.train
 
     def on_train_batch_end(self, batch, logs=None):
         for log in logs.values():
@@ -253,10 +253,10 @@ class _Functions(keras.callbacks.Callback):
                 raise KeyboardInterrupt
 
     def on_test_begin(self, logs=None):
-        self.model.test_function = self.functions["test"]
+        self.test, self.model.test_function = self.model.test_function, self.functions["test"]
 
     def on_test_end(self, logs=None):
-        self.model.test_function = None
+        self.model.test_function = self.test
 
 
 class _Resident:

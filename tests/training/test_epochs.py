@@ -41,8 +41,9 @@ def test_under_jax(tmp_path, devices):
 
 @pytest.fixture(autouse=True)
 def device(monkeypatch):
-    """The processor, which does not tell its memory, taken for a device that has some."""
-    monkeypatch.setattr(backend, "UNTOLD", 2**30)
+    """The processor, which does not tell its memory, taken for a device that has some; three steps a call, however slow."""
+    for name, value in {"UNTOLD": 2**30, "CALL": 1e9, "AHEAD": 3}.items():
+        monkeypatch.setattr(backend, name, value)
 
 
 @pytest.fixture
@@ -106,9 +107,9 @@ def test_the_training_is_that_of_kerass_own_calls(few, made, monkeypatch, how):
 def test_one_call_computes_many_steps_and_each_is_heard_of(few, made, monkeypatch):
     calls, ahead = [], backend._Resident._ahead
     monkeypatch.setattr(backend._Resident, "_ahead", lambda self, state: calls.append(self.data.seed) or ahead(self, state))
-    _, _, heard = train(few, epochs=6, batch_size=16)
-    assert heard[:, :2].tolist() == [[epoch, step] for epoch in range(6) for step in range(20)]
-    assert calls.count(0) < len(heard) / 2  # the first three compile, or measure the one that did
+    _, _, heard = train(few, epochs=2, batch_size=40)
+    assert heard[:, :2].tolist() == [[epoch, step] for epoch in range(2) for step in range(8)]
+    assert calls.count(0) == 2 * 3  # of three, three and two steps
     assert made[0].program._cache_size() == 1, "one for any number of steps"
 
 
@@ -118,7 +119,7 @@ def test_what_is_no_number_is_told_with_its_step(few, made, monkeypatch):
     for memory in (2**30, 0):
         monkeypatch.setattr(backend, "UNTOLD", memory)
         with pytest.raises(FloatingPointError, match="at step") as raised:
-            train(few, optimizer="sgd", learning_rate=1e30, batch_size=16)
+            train(few, optimizer="sgd", learning_rate=1e30)
         told.append(str(raised.value))
     assert made and told[0] == told[1]
 
@@ -197,7 +198,7 @@ def test_a_callback_may_evaluate_the_model_on_other_images(few):
             answers = self.model.predict(images, verbose=0).argmax(axis=1)
             found.append((accuracy, np.mean(answers == few.y_train[:100]), logs["val_accuracy"]))
 
-    train(few, Other(), epochs=3)
+    train(few, Other())
     for accuracy, expected, val_accuracy in found:
         assert accuracy == pytest.approx(expected) != pytest.approx(val_accuracy)
 
