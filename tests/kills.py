@@ -95,8 +95,9 @@ def train(folder, result, fault):
     """A training with everything that it draws at random and remembers; its history and weights go to `result`."""
     from small import keras, settings, small, training
 
-    from deconvlib import data
+    from deconvlib import backend, data
 
+    backend.UNTOLD = 2**30  # under JAX, epochs on the device
     if fault:
         arm(*fault)
     digits = data.load("digits").take(train=150, test=50)
