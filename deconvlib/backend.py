@@ -205,8 +205,8 @@ def accelerator():
 
 AHEAD = 128  # steps that one call computes, at most
 CALL = 0.25  # seconds that it should take: between two, a training is paused and stopped
-# bytes that a device is taken to have where it does not tell, as a processor: there a convolution within a loop takes 15 times
-# as long as Keras' own call of it, and images lie in its memory anyway
+# bytes that a device is taken to have where it does not tell, as a processor: there XLA computes convolutions in a loop many
+# times slower than outside it, and images lie in its memory anyway
 UNTOLD = 0
 
 
