@@ -95,9 +95,10 @@ def train(folder, result, fault):
     """A training with everything that it draws at random and remembers; its history and weights go to `result`."""
     from small import keras, settings, small, training
 
-    from deconvlib import backend, data
+    from deconvlib import data
+    from deconvlib.training import device
 
-    backend.UNTOLD = 2**30  # under JAX, epochs on the device
+    device.UNTOLD = 2**30  # under JAX, epochs on the device
     if fault:
         arm(*fault)
     digits = data.load("digits").take(train=150, test=50)

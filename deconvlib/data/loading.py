@@ -58,7 +58,7 @@ def load(
     transparent; of several frames the first counts, and a line says so. They have
     one channel if all files are grey, else RGB. Values of more than 8 bits lose their lowest: of 16, or of as many as the
     files say, or the largest value of all images needs. Decoded folders and archives, and "shapes", are kept in a cache: the
-    folder DECONVLIB_CACHE, or the user's. Where they take disk.LARGE bytes or more, they are read from there as they are needed.
+    folder DECONVLIB_CACHE, or the user's. Those of disk.LARGE bytes or more are read from there as they are needed.
     Raises ValueError for an unknown name, a folder without two classes, images of several sizes, a corrupt image (named);
     FileNotFoundError if there is neither a file nor a download.
     """

@@ -8,11 +8,12 @@ import numpy as np
 import pandas as pd
 from sklearn.utils.class_weight import compute_class_weight
 
-from deconvlib import allowed, backend, checks
+from deconvlib import allowed, checks
 from deconvlib.backend import keras
 from deconvlib.data.dataset import Dataset
 from deconvlib.deconvnet import activations, graph, inputs
 from deconvlib.networks.classifier import ReconstructionLoss
+from deconvlib.training import device
 from deconvlib.training.backup import Backup, fingerprint
 from deconvlib.training.callbacks import Epochs, GradientNorms, Log
 
@@ -189,7 +190,7 @@ def _train(trainer, precision, optimizer, compiled, batches, epochs, callbacks, 
         settings |= {"epochs": epochs, "callbacks": callbacks}
         if backup:
             settings |= {"initial_epoch": backup.resume(trainer, epochs), "callbacks": [*callbacks, backup]}
-        with backend.epochs_on_device(trainer, batches, settings.get("validation_data")) as first:
+        with device.epochs(trainer, batches, settings.get("validation_data")) as first:
             # shuffle: Keras would change the order of the batches by a seed of its own
             trainer.fit(batches, shuffle=False, verbose=0, **settings | {"callbacks": [*first, *settings["callbacks"]]})
     finally:

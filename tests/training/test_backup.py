@@ -248,10 +248,11 @@ RESUMED = """
 import sys
 import numpy as np
 from small import Interrupt, settings, small
-from deconvlib import backend, data, training
+from deconvlib import data, training
 from deconvlib.backend import keras
+from deconvlib.training import device
 
-backend.UNTOLD = 2**30  # under JAX, epochs on the device
+device.UNTOLD = 2**30  # under JAX, epochs on the device
 digits = data.load("digits").take(train=200, test=50)
 first = small(digits, dropout=0.2).get_weights()  # initial weights may come from the process' seed
 

@@ -17,6 +17,7 @@ from small import settings, small
 from deconvlib import backend, networks, training
 from deconvlib.backend import keras
 from deconvlib.lab.trainer import Watch
+from deconvlib.training import device as on_device
 
 under_jax = pytest.mark.skipif(backend.NAME != "jax", reason="JAX alone has epochs on the device")
 HERE = Path(__file__).parent
@@ -43,7 +44,7 @@ def test_under_jax(tmp_path, devices):
 def device(monkeypatch):
     """The processor, which does not tell its memory, taken for a device that has some; three steps a call, however slow."""
     for name, value in {"UNTOLD": 2**30, "CALL": 1e9, "AHEAD": 3}.items():
-        monkeypatch.setattr(backend, name, value)
+        monkeypatch.setattr(on_device, name, value)
 
 
 @pytest.fixture
@@ -55,8 +56,8 @@ def few(digits):
 @pytest.fixture
 def made(monkeypatch):
     """Every step that was made to be computed on the device."""
-    found, init = [], backend._Resident.__init__
-    monkeypatch.setattr(backend._Resident, "__init__", lambda self, *given: found.append(self) or init(self, *given))
+    found, init = [], on_device._Resident.__init__
+    monkeypatch.setattr(on_device._Resident, "__init__", lambda self, *given: found.append(self) or init(self, *given))
     return found
 
 
@@ -97,7 +98,7 @@ HOWS = {
 def test_the_training_is_that_of_kerass_own_calls(few, made, monkeypatch, how):
     found = train(few, **HOWS[how])
     assert len(made) == 2
-    monkeypatch.setattr(backend, "UNTOLD", 4 * few.x_train.nbytes)  # the test images are too many
+    monkeypatch.setattr(on_device, "UNTOLD", 4 * few.x_train.nbytes)  # the test images are too many
     expected = train(few, **HOWS[how])
     assert len(made) == 2, "they do not fit"
     same(found, expected)
@@ -105,8 +106,8 @@ def test_the_training_is_that_of_kerass_own_calls(few, made, monkeypatch, how):
 
 @under_jax
 def test_one_call_computes_many_steps_and_each_is_heard_of(few, made, monkeypatch):
-    calls, ahead = [], backend._Resident._ahead
-    monkeypatch.setattr(backend._Resident, "_ahead", lambda self, state: calls.append(self.data.seed) or ahead(self, state))
+    calls, ahead = [], on_device._Resident._ahead
+    monkeypatch.setattr(on_device._Resident, "_ahead", lambda self, state: calls.append(self.data.seed) or ahead(self, state))
     _, _, heard = train(few, epochs=2, batch_size=40)
     assert heard[:, :2].tolist() == [[epoch, step] for epoch in range(2) for step in range(8)]
     assert calls.count(0) == 2 * 3  # of three, three and two steps
@@ -117,7 +118,7 @@ def test_one_call_computes_many_steps_and_each_is_heard_of(few, made, monkeypatc
 def test_what_is_no_number_is_told_with_its_step(few, made, monkeypatch):
     told = []
     for memory in (2**30, 0):
-        monkeypatch.setattr(backend, "UNTOLD", memory)
+        monkeypatch.setattr(on_device, "UNTOLD", memory)
         with pytest.raises(FloatingPointError, match="at step") as raised:
             train(few, optimizer="sgd", learning_rate=1e30)
         told.append(str(raised.value))
@@ -151,7 +152,7 @@ def test_an_interruption_leaves_a_model(few, monkeypatch, where):
         raise KeyboardInterrupt
 
     if where == "waiting":
-        monkeypatch.setattr(backend._Later, "__float__", interrupted)
+        monkeypatch.setattr(on_device._Later, "__float__", interrupted)
     model = small(few)
     with pytest.raises(KeyboardInterrupt):
         training.fit(model, few, callbacks=(Stop(KeyboardInterrupt()),), verbose=False)
@@ -216,13 +217,13 @@ on_two = pytest.mark.skipif(not two(), reason="there are not two devices")
 @on_two
 @pytest.mark.parametrize(("how", "resident"), [("drawn", True), ("drawn", False), ("unlabelled", True)])
 def test_two_devices_compute_what_one_does(few, made, monkeypatch, how, resident):
-    monkeypatch.setattr(backend, "UNTOLD", backend.UNTOLD * resident)
+    monkeypatch.setattr(on_device, "UNTOLD", on_device.UNTOLD * resident)
     found = train(few, **HOWS[how])
     assert bool(made) == resident
     if resident:
         images = made[0].whole
         assert images.sharding.shard_shape(images.shape)[0] == len(images) // 2
-    monkeypatch.setattr(backend, "_data_parallel", lambda batch_size: None)
+    monkeypatch.setattr(on_device, "_data_parallel", lambda batch_size: None)
     same(found, train(few, **HOWS[how]))
 
 
@@ -235,18 +236,18 @@ def test_pairs_are_divided_too(images, monkeypatch):
         return training.fit_pairs(model, len(images), make, epochs=3, verbose=False).drop(columns="seconds")
 
     found = fit()
-    monkeypatch.setattr(backend, "_data_parallel", lambda batch_size: None)
+    monkeypatch.setattr(on_device, "_data_parallel", lambda batch_size: None)
     np.testing.assert_allclose(found, fit(), rtol=1e-4)
 
 
 @on_two
 def test_an_odd_batch_stays_on_one_device_and_the_model_comes_back(few):
-    assert backend._data_parallel(63) is None and backend._data_parallel(64).num_model_replicas == 2
+    assert on_device._data_parallel(63) is None and on_device._data_parallel(64).num_model_replicas == 2
     model = networks.classifier(few.image_shape, 10, filters=(4,))
     training.fit(model, few, epochs=1, verbose=False)
     assert {len(weight.value.devices()) for weight in model.weights} == {1}
     with keras.distribution.DataParallel().scope():  # of a user's own
-        with backend.epochs_on_device(None, None) as callbacks:
+        with on_device.epochs(None, None) as callbacks:
             assert callbacks == []
 
 
