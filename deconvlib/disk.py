@@ -109,6 +109,9 @@ class Rows(np.lib.mixins.NDArrayOperatorsMixin):
             return found
         return self.array[numbers]
 
+    def astype(self, dtype):
+        return np.asarray(self, dtype)
+
     def __array__(self, dtype=None, copy=None):
         return np.asarray(self.array[self.numbers], dtype)
 

@@ -76,7 +76,7 @@ def _say_unknown(model):
 
 def in_range(images: np.ndarray, low: float, high: float) -> np.ndarray:
     """uint8 pixels as float32 from `low`, black, to `high`, white."""
-    floats = np.asarray(images, np.float32)
+    floats = images.astype(np.float32)  # of NumPy or JAX
     if (low, high) == (0, 1):
         return floats / np.float32(255)  # to the last bit as everywhere
     return floats * np.float32((high - low) / 255) + np.float32(low)

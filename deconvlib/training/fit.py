@@ -131,7 +131,8 @@ def fit_pairs(
         arrays = keras.tree.flatten([batches[0], batches[len(batches) - 1]])
         backup = Backup(backup_dir, fingerprint(model, settings, arrays), log, ())
     # a model of its own: to compile the user's would change how it is saved
-    trainer = keras.Model(model.input, model(model.input))
+    given = model.inputs[0] if isinstance(model, keras.Sequential) else model.input  # which has none before it is called
+    trainer = keras.Model(given, model(given))
     optimizer = _optimizer("adam", learning_rate, "cosine", 0.0, epochs * len(batches))
     _train(trainer, precision, optimizer, {"loss": loss}, batches, epochs, [log, Epochs(batches)], backup)
     return pd.DataFrame(log.rows)

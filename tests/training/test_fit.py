@@ -187,7 +187,7 @@ def test_training_in_16_bits_leaves_a_model_of_32(images):
 
 
 def test_training_on_nan_stops_with_the_good_weights(images):
-    model = networks.encoder_decoder((16, 16, 3), 3, (4,))
+    model = keras.Sequential([keras.Input((16, 16, 3)), keras.layers.Conv2D(3, 3, padding="same")])
 
     def make(numbers, rng):
         return images[numbers] * (np.nan if numbers[0] % 2 else 1), images[numbers]
