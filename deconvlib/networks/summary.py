@@ -19,15 +19,18 @@ def layer_table(model: keras.Model) -> pd.DataFrame:
             "kind": type(layer).__name__,
             "shape": tuple(layer.output.shape[1:]),
             "parameters": layer.count_params(),
-            "FLOPs": _flops(layer),
+            "FLOPs": flops(layer),
         }
         for layer in model.layers
         if not isinstance(layer, keras.layers.InputLayer)
     )
 
 
-def _flops(layer):
+def flops(layer: keras.layers.Layer) -> int:
+    """2 × the multiply–adds of a layer with a kernel for one image, else 0."""
     kernels = [weight.shape for weight in layer.weights if weight.name.endswith("kernel")]
+    if not kernels:
+        return 0
     # a convolution uses each weight once for each output position; these two once for each input position
     shape = layer.input.shape if type(layer).__name__ in ("Conv2DTranspose", "SubpixelConv2D") else layer.output.shape
     return 2 * sum(int(np.prod(kernel)) for kernel in kernels) * int(np.prod(shape[1:-1]))

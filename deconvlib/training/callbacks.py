@@ -27,7 +27,8 @@ class Log(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         if not np.isfinite(logs["loss"]):
-            self._diverged(f"the loss is {logs['loss']} at step {batch + 1} of epoch {self.epoch + 1}")
+            step = min(batch + 1, self.params["steps"])  # Keras counts on where the last call has fewer steps
+            self._diverged(f"the loss is {logs['loss']} at step {step} of epoch {self.epoch + 1}")
         spent = time.perf_counter() - self.epoch_begun
         if not self.announced and spent > 10 and batch > 10:
             self.announced = True

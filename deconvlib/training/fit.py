@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 from sklearn.utils.class_weight import compute_class_weight
 
-from deconvlib import allowed, checks
+from deconvlib import allowed, backend, checks
 from deconvlib.backend import keras
 from deconvlib.data.dataset import Dataset
 from deconvlib.deconvnet import activations, graph, inputs
+from deconvlib.networks import summary
 from deconvlib.networks.classifier import ReconstructionLoss
 from deconvlib.training import device
 from deconvlib.training.backup import Backup, fingerprint
@@ -20,6 +21,9 @@ from deconvlib.training.callbacks import Epochs, GradientNorms, Log
 OPTIMIZERS = {name.lower(): getattr(keras.optimizers, name) for name in ("Adam", "AdamW", "RMSprop", "SGD")}
 PROBE = 256  # training images on which gradient norms are measured, at most
 TESTED = 500  # test images in a batch, at most
+AT_ONCE = 8  # steps that one call of TensorFlow computes, at most
+PAYS = 200  # steps of a training from which on that pays, as such a call takes longer to trace
+CALL = 1e10  # FLOPs of layers that it computes forward: a quarter of a second on two cores, after which a training can pause
 FULL = ("softmax", "pixels", "corrected")  # layers that stay float32: 16 bits are few for many classes and for 8-bit pixels
 
 
@@ -60,9 +64,9 @@ def fit(
         last whole epoch and ends with the same history and weights; one that had ended gives them at once. Several fits may
         share a folder: each has files of its own. They stay until you remove them, or lab.record, which removes
         <run_dir>/<notebook>/backup. A file that cannot be read is renamed, with one line, and the one before it taken.
-    callbacks: Keras'; their `model` wraps `model` and has its weights. `EarlyStopping` is a choice: give it the dataset
-        that `hold_out` returns, whose test images are held-out training images. A backup also holds their attributes that
-        are numbers, texts, arrays, or lists and dictionaries of them.
+    callbacks: Keras'; their `model` wraps `model` and has its weights. Of a small network's steps they hear of every eighth.
+        `EarlyStopping` is a choice: give it the dataset that `hold_out` returns, whose test images are held-out training
+        images. A backup also holds their attributes that are numbers, texts, arrays, or lists and dictionaries of them.
     verbose: prints one line an epoch with the time left. seed: of the images' order; the model has its own for the rest.
     Under JAX on a GPU images lie in its memory where they take at most a quarter of it, and one call computes several steps:
     callbacks hear of each, up to a quarter of a second late. Several devices share each batch, as many as divide it evenly.
@@ -76,8 +80,10 @@ def fit(
     )  # fmt: skip
     _check(model, dataset, unlabelled)
     images, labels = dataset.x_train, dataset.y_train
-    weights, present = np.ones(dataset.num_classes, np.float32), np.unique(labels)
-    weights[present] = compute_class_weight(class_weight, classes=present, y=labels)
+    weights = None
+    if class_weight or unlabelled is not None:
+        weights, present = np.ones(dataset.num_classes, np.float32), np.unique(labels)
+        weights[present] = compute_class_weight(class_weight, classes=present, y=labels)
     pixels = inputs.pixel_range(model) or (0, 1)
     batches = Batches(images, labels, batch_size, seed, weights, images_per_epoch, unlabelled, pixels)
     trainer = keras.Sequential([keras.Input(model.input_shape[1:]), *augmentation, model])
@@ -185,7 +191,7 @@ def _train(trainer, precision, optimizer, compiled, batches, epochs, callbacks, 
     try:
         for layer in layers:
             layer.dtype_policy = precision
-        trainer.compile(optimizer=optimizer, **compiled)
+        trainer.compile(optimizer=optimizer, steps_per_execution=_steps_at_once(trainer, batches, epochs), **compiled)
         # the first step would make the optimizer's variables, and TensorFlow trace it twice
         trainer.optimizer.build(trainer.trainable_variables)
         settings |= {"epochs": epochs, "callbacks": callbacks}
@@ -197,6 +203,18 @@ def _train(trainer, precision, optimizer, compiled, batches, epochs, callbacks, 
     finally:
         for layer, policy in zip(layers, before, strict=True):
             layer.dtype_policy = policy
+
+
+def _steps_at_once(trainer, batches, epochs):
+    """Between two calls Keras takes a tenth of the time of a small network's step."""
+    if backend.NAME != "tensorflow" or epochs * len(batches) < PAYS:
+        return 1
+    layers = [layer for layer in graph.layers(trainer) if not isinstance(layer, keras.Model)]
+    try:
+        forward = batches.batch_size * sum(map(summary.flops, layers))
+    except AttributeError:  # a layer that another calls has no shapes
+        return 1
+    return int(np.clip(CALL / max(forward, 1), 1, AT_ONCE))
 
 
 class Batches(keras.utils.PyDataset):

@@ -161,6 +161,25 @@ def test_refuses_a_model_for_other_data(digits):
         training.fit(networks.classifier((8, 8, 1), 3, filters=(4,)), digits)
 
 
+@pytest.mark.skipif(backend.NAME != "tensorflow", reason="the others compute a step a call, or as many as fit")
+def test_several_steps_a_call_change_nothing(digits, monkeypatch):
+    def trained(at_once):
+        monkeypatch.setitem(training.fit.__globals__, "AT_ONCE", at_once)
+        model, heard = small(digits, dropout=0.2, normalization="batch"), []
+        hearing = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: heard.append(batch))
+        history = training.fit(model, few, batch_size=10, epochs=2, **settings(), callbacks=(hearing,), verbose=False)
+        return history, model, heard
+
+    few = digits.take(train=1005, test=50)
+    (one, model, heard), (several, other, fewer) = trained(1), trained(8)
+    assert heard == 2 * list(range(101)) and len(fewer) == 2 * 13 and fewer[:2] == [7, 15]
+    same(one, several)
+    for weight, expected in zip(other.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(weight, expected)
+    monkeypatch.setitem(training.fit.__globals__, "CALL", 1.0)
+    assert trained(8)[2] == heard, "large networks can be paused at each step"
+
+
 # Pairs
 
 
