@@ -17,21 +17,18 @@ import shutil
 import signal
 import threading
 import time
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
 
-from deconvlib.lab import pages, record
+from deconvlib.lab import lanes, pages, record
 from deconvlib.lab.parameters import UserError, checked_parameters, choose, read_profile, series
 
 LIBRARY = Path(__file__).parents[1]
 START = 300  # seconds that a kernel may take to start, and IOPUB its last output: for what hangs, not for what is slow
 IOPUB = 60
 FOREVER = 10**9  # also seconds: nbclient hears of a reply that does not come only where a cell has some limit
-LEFT = {"03_training": "network_of(", "13_your_photos": "photos.keras"}  # who leaves a network; how later ones name it
-ALONE = '"alone"'  # tag of a cell that measures speed
 
 
 def run(
@@ -62,6 +59,7 @@ def run(
     everything = series(folder)
     paths, folder = choose(everything, notebooks), everything[0].parent
     out = Path(out or record.home(folder) / "reports" / profile)
+    out = out if workers == 1 else out.absolute()
     parameters = checked_parameters(paths, read_profile(everything, profile), overrides or {})
     for values in parameters.values():
         if "run_dir" in values:  # relative: no path of a machine goes into an executed notebook
@@ -94,7 +92,7 @@ def _run_all(everything, paths, parameters, profile, out, fresh, timeout, worker
         record.write(out / "glossary.html", pages.text(glossary))
     keys = {path: fingerprint(path, parameters[path]) for path in paths}
     labels = {path: f"[{number}/{len(paths)}] {path.stem}" for number, path in enumerate(paths, start=1)}
-    reads, todo = {path: _reads(path, parameters[path]) for path in paths}, []
+    reads, todo = {path: lanes.reads(path, parameters[path]) for path in paths}, []
     for path, entry in chosen.items():
         earlier = record.read(out / path.stem / "run.json")
         same = earlier.get("key") == keys[path] and (out / path.name).exists()
@@ -137,7 +135,7 @@ def _run_all(everything, paths, parameters, profile, out, fresh, timeout, worker
             record.over(state.parent)
             print(f"{label}: done in {entry['seconds']:.0f} s", flush=True)
 
-    _work_off(todo, reads, work, workers, stop)
+    lanes.work_off(todo, reads, work, workers, stop)
     show()
     print(f"report: {out / 'index.html'}", flush=True)
     return int(any(entry["status"] == "failed" for entry in runs))
@@ -158,46 +156,6 @@ def _entries(everything, paths, out):
             continue
         runs.append(entry)
     return runs, chosen
-
-
-def _reads(path, parameters):
-    """The notebooks whose network this one loads."""
-    told = f"{_code_cells(path)} {parameters}"
-    return {stem for stem, name in LEFT.items() if name in told and stem < path.stem}
-
-
-def _work_off(todo, reads, work, workers, stop):
-    """work(path) for each, `workers` at a time, but after those of `todo` whose network it loads, reads[path].
-
-    An interruption, or what `work` raises, ends all kernels and sets `stop`.
-    """
-    if workers == 1:
-        for path in todo:
-            work(path)
-        return
-    alone = {path: ALONE in path.read_text(encoding="utf-8") for path in todo}
-    waiting, running = sorted(todo, key=alone.get), {}
-
-    def may_begin(path):
-        busy = list(running.values())
-        if reads[path] & {other.stem for other in waiting + busy}:
-            return False
-        return len(busy) < workers and not (busy and any(alone[other] for other in [path, *busy]))
-
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            while waiting or running:
-                for path in filter(may_begin, list(waiting)):
-                    waiting.remove(path)
-                    running[pool.submit(work, path)] = path
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    del running[future]
-                    future.result()
-        except BaseException:
-            stop.set()
-            for kernel in psutil.Process().children():
-                kernel.kill()
-            raise
 
 
 def execute(path, out, parameters, echo="      ", timeout=None):
@@ -297,13 +255,8 @@ def fingerprint(path, parameters, code=None):
 def code_of(path):
     """A text that changes with the notebook's code, the library and the backend."""
     library = [file.read_text(encoding="utf-8") for file in sorted(LIBRARY.rglob("*.py"))]
-    told = json.dumps([_code_cells(path), library, os.environ.get("KERAS_BACKEND", "tensorflow")])
+    told = json.dumps([lanes.code_cells(path), library, os.environ.get("KERAS_BACKEND", "tensorflow")])
     return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
-
-
-def _code_cells(path):
-    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
-    return ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
 
 
 @contextlib.contextmanager

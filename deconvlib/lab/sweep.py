@@ -35,6 +35,7 @@ from tqdm import tqdm
 
 from deconvlib import checks
 from deconvlib.lab import record
+from deconvlib.lab.lanes import THREADS
 from deconvlib.lab.parameters import (
     UserError,
     checked,
@@ -254,7 +255,7 @@ def _local(workers):
     deaf = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN)"
     specs = {}
     for index in range(workers):
-        env = {name: threads for name in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+        env = dict.fromkeys(THREADS, threads)
         env |= {"CUDA_VISIBLE_DEVICES": gpus[index % len(gpus)]} if gpus else {}
         options = shared | {"nthreads": 1, "env": env, "silence_logs": logging.CRITICAL, "preload": [deaf]}
         specs[index] = {"cls": Nanny, "options": options}

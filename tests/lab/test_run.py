@@ -16,7 +16,7 @@ import psutil
 import pytest
 from small_notebooks import PARAMETERS, notebook
 
-from deconvlib.lab import kernels, parameters, record, run
+from deconvlib.lab import kernels, lanes, parameters, record, run
 
 RECORD = "from deconvlib.lab import record\nrecord.save(run_dir, '{}', dict(epochs=epochs))"
 
@@ -162,17 +162,21 @@ while not Path({other!r}).exists():
 """
 
 
-def test_several_run_at_a_time_but_for_what_reads_and_what_measures(folder, capfd):
+def test_several_run_at_a_time_but_for_what_reads_and_what_measures(folder, capfd, monkeypatch):
+    for name in lanes.THREADS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(record, "cores", lambda: 6)
+    threads = f"import os; print([os.environ[name] for name in {lanes.THREADS}])\n"
     one, two, out = str(folder.parent / "one"), str(folder.parent / "two"), folder.parent / "out"
 
     def done(stem):
         return f"from pathlib import Path\nassert Path({str(out / stem / 'run.json')!r}).exists()"
 
     notebook(folder, "01_one", MEETS.format(own=one, other=two) + "print('met')")
-    notebook(folder, "02_alone", "\n".join(map(done, ("01_one", "03_training", "04_four", "05_five"))))
+    notebook(folder, "02_alone", threads + "\n".join(map(done, ("01_one", "03_training", "04_four", "05_five"))))
     notebook(folder, "02_two", done("02_alone").replace("assert", "assert not"))
     notebook(folder, "03_training", MEETS.format(own=two, other=one) + "time.sleep(1)")
-    notebook(folder, "04_four", done("03_training") + "  # network_of(run_dir)")
+    notebook(folder, "04_four", threads + done("03_training") + "  # network_of(run_dir)")
     notebook(folder, "05_five", "print(5)")
     measuring = nbformat.read(folder / "02_alone.ipynb", as_version=4)
     measuring.cells[-1].metadata["tags"] = ["alone"]
@@ -180,6 +184,8 @@ def test_several_run_at_a_time_but_for_what_reads_and_what_measures(folder, capf
     assert series(folder, workers=2) == 0, capfd.readouterr().out
     said = capfd.readouterr().out
     assert "      01_one: met\n" in said and "[3/6] 02_two: done" in said
+    assert "04_four: ['3', '3', '3']\n" in said and "02_alone: ['6', '6', '6']\n" in said
+    assert not set(lanes.THREADS) & set(os.environ)
     series(folder, workers=2)
     assert capfd.readouterr().out.count(": kept") == 6
     notebook(folder, "03_training", "print('changed')")
