@@ -28,8 +28,7 @@ wheel: $(READY)  ## what a user installs: the wheel by itself, then with the not
 test: $(READY)  ## style, unit tests, and every notebook against its stored outputs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	# threads that wait for those of another process take longer than one
-	TF_NUM_INTRAOP_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/pytest -q -n 3 --nbval --nbval-current-env --nbval-cell-timeout=1800 \
+	$(BIN)/pytest -q -n 3 --nbval --nbval-current-env --nbval-cell-timeout=1800 \
 	  --nbval-kernel-startup-timeout=300 tests notebooks
 
 benchmark: $(READY)-benchmark  ## agreement, time and memory beside the other tools, into reports/benchmarks

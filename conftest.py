@@ -16,21 +16,12 @@ import pytest
 os.environ.setdefault("IPYTHONDIR", tempfile.mkdtemp(prefix="ipython-"))
 
 
-LONG = ("tests/test_notebooks.py", "notebooks/", "tests/browser/", "tests/training/", "tests/test_backends.py", "tests/lab/")
-
-
-def pytest_collection_modifyitems(items):
-    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
-
-
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
-    """A file stays with one worker, but for the browser's tests, of which each takes what worker is free.
+    """A file stays with one worker, but for the browser's tests: the longest ones, of which each takes what worker is free.
 
-    Notebooks that look at notebook 03's network come after it, as when their outputs were stored. What takes long comes first:
-    at the end a single worker would be busy. xdist would begin with the files of many tests.
+    Notebooks that look at notebook 03's network come after it, as when their outputs were stored.
     """
-    config.option.loadscopereorder = False
     from xdist.scheduler import LoadFileScheduling
 
     class ByFile(LoadFileScheduling):
